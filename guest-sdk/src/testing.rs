@@ -94,7 +94,7 @@ impl TestJob {
     /// ```
     #[must_use]
     pub fn with_id(self, id: impl Into<String>) -> Self {
-        self.told(|metadata| metadata.id = id.into())
+        self.with_metadata(|metadata| metadata.id = id.into())
     }
 
     /// The same as attempt `attempt` of at most `max_attempts`, all earlier attempts having failed.
@@ -107,7 +107,9 @@ impl TestJob {
     /// ```
     #[must_use]
     pub fn with_attempt(self, attempt: u32, max_attempts: u32) -> Self {
-        self.told(|metadata| (metadata.attempt, metadata.max_attempts) = (attempt, max_attempts))
+        self.with_metadata(|metadata| {
+            (metadata.attempt, metadata.max_attempts) = (attempt, max_attempts)
+        })
     }
 
     /// The same with these arguments.
@@ -118,7 +120,7 @@ impl TestJob {
     /// ```
     #[must_use]
     pub fn with_args(self, args: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        self.told(|metadata| metadata.args = args.into_iter().map(Into::into).collect())
+        self.with_metadata(|metadata| metadata.args = args.into_iter().map(Into::into).collect())
     }
 
     /// The same with these named values.
@@ -133,7 +135,7 @@ impl TestJob {
         env: impl IntoIterator<Item = (impl Into<String>, impl Into<String>)>,
     ) -> Self {
         let env = env.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
-        self.told(|metadata| metadata.env = env)
+        self.with_metadata(|metadata| metadata.env = env)
     }
 
     /// The same with these tags.
@@ -145,7 +147,7 @@ impl TestJob {
     #[must_use]
     pub fn with_tags(self, tags: impl IntoIterator<Item = impl Into<String>>) -> Self {
         let tags: Vec<String> = tags.into_iter().map(Into::into).collect();
-        self.told(|metadata| metadata.tags = OnceLock::from(tags))
+        self.with_metadata(|metadata| metadata.tags = OnceLock::from(tags))
     }
 
     /// The same with the checkpoint of an earlier attempt.
@@ -221,7 +223,7 @@ impl TestJob {
         self.0.host.record().log.clone()
     }
 
-    fn told(mut self, tell: impl FnOnce(&mut Metadata)) -> Self {
+    fn with_metadata(mut self, tell: impl FnOnce(&mut Metadata)) -> Self {
         tell(self.0.metadata_mut());
         self
     }

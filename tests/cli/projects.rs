@@ -103,11 +103,11 @@ fn shell(line: &str, folder: &Path) -> Command {
 
 fn ran(line: &str, folder: &Path) -> anyhow::Result<()> {
     let output = shell(line, folder).output()?;
-    ensure!(output.status.success(), "{line}: {}", told(&output));
+    ensure!(output.status.success(), "{line}: {}", printed(&output));
     Ok(())
 }
 
-fn told(output: &Output) -> String {
+fn printed(output: &Output) -> String {
     [&output.stdout[..], &output.stderr].map(String::from_utf8_lossy).concat()
 }
 
@@ -116,7 +116,7 @@ async fn project(lang: &str) -> anyhow::Result<(TempDir, PathBuf)> {
     let folder = tempfile::tempdir()?;
     let mut new = jobwright(["new", "shout", "--lang", lang])?;
     let output = new.current_dir(folder.path()).output().await?;
-    ensure!(output.status.success(), "{}", told(&output));
+    ensure!(output.status.success(), "{}", printed(&output));
     let project = folder.path().join("shout");
     Ok((folder, project))
 }
@@ -134,7 +134,7 @@ async fn builds_and_runs(lang: &'static str) -> anyhow::Result<()> {
     ran(build, &project)?;
     let arguments = run.strip_prefix("jobwright ").context(run.to_owned())?;
     let output = jobwright(arguments.split(' '))?.current_dir(&project).output().await?;
-    ensure!(output.status.success(), "{run}: {}", told(&output));
+    ensure!(output.status.success(), "{run}: {}", printed(&output));
     assert_eq!(String::from_utf8(output.stdout)?, PAYLOAD.to_uppercase());
     tested(test, &project)?;
     if let Some(asking) = asking(lang) {
@@ -157,7 +157,7 @@ fn tested(line: &str, project: &Path) -> anyhow::Result<()> {
         Ok(command.output()?)
     };
     let output = run(&line)?;
-    ensure!(output.status.success(), "{line}: {}", told(&output));
+    ensure!(output.status.success(), "{line}: {}", printed(&output));
     std::fs::write(project.join("expected.txt"), "something else")?;
     ensure!(!run(&line)?.status.success(), "it would not notice");
     Ok(())
@@ -205,11 +205,11 @@ async fn sends_requests(
         }
         let output = command.current_dir(project).output().await?;
         let received = output.stdout == b"200 hello";
-        ensure!(received == granted, "{}", told(&output));
-        ensure!(output.status.success() == granted, "{}", told(&output));
-        ensure!(told(&output).contains("denied") != granted, "{}", told(&output));
-        let fails_for_good = told(&output).contains("exited with 65");
-        ensure!(fails_for_good == (file == "asking.py" && !granted), "{}", told(&output));
+        ensure!(received == granted, "{}", printed(&output));
+        ensure!(output.status.success() == granted, "{}", printed(&output));
+        ensure!(printed(&output).contains("denied") != granted, "{}", printed(&output));
+        let fails_for_good = printed(&output).contains("exited with 65");
+        ensure!(fails_for_good == (file == "asking.py" && !granted), "{}", printed(&output));
     }
     assert_eq!(server.seen().len(), 1, "only what was granted");
     Ok(())
@@ -222,7 +222,7 @@ async fn exits_with_codes(project: &Path, run: &str) -> anyhow::Result<()> {
     for (number, code) in [(1, 1), (65, 65), (300, 44), (-1, 255), (0, 0), (256, 0)] {
         std::fs::write(project.join("payload.txt"), number.to_string())?;
         let output = jobwright(arguments.split(' '))?.current_dir(project).output().await?;
-        let said = told(&output);
+        let said = printed(&output);
         ensure!(output.status.success() == (code == 0), "{number}: {said}");
         let is_said = said.contains(&format!("exited with {code}"));
         ensure!(is_said == (code != 0), "{number}: {said}");
@@ -282,8 +282,8 @@ async fn a_bad_name_or_a_full_folder_is_refused() -> anyhow::Result<()> {
     let (folder, project) = project("c").await?;
     let says = async |line: &str, code: i32, part: &str| -> anyhow::Result<()> {
         let output = jobwright(line.split(' '))?.current_dir(folder.path()).output().await?;
-        ensure!(output.status.code() == Some(code), "{line}: {}", told(&output));
-        ensure!(told(&output).contains(part), "{line}: {}", told(&output));
+        ensure!(output.status.code() == Some(code), "{line}: {}", printed(&output));
+        ensure!(printed(&output).contains(part), "{line}: {}", printed(&output));
         Ok(())
     };
     std::fs::write(project.join("main.c"), "mine")?;

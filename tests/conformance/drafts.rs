@@ -154,12 +154,12 @@ pub(crate) fn ending(leased: &Leased, verdict: Verdict, now: Timestamp) -> Finis
         Verdict::Release { refused: false, .. } => Outcome::Interrupted,
     };
     let record = AttemptRecord::new(&leased.job.lifecycle, &outcome, usage(attempt), now);
-    let told = told(attempt);
+    let told = progress_update(attempt);
     Finish { lease: leased.lease, verdict, record, output: Some(output), told }
 }
 
 /// Progress and a checkpoint that contain the number of the attempt.
-pub(crate) fn told(attempt: u32) -> ProgressUpdate {
+pub(crate) fn progress_update(attempt: u32) -> ProgressUpdate {
     let progress = Progress::new(Some(1.0 / f64::from(attempt)), &format!("\"{attempt}\" ä"));
     let checkpoint = format!("\0 state of attempt {attempt}").into();
     ProgressUpdate { progress: Some(progress), checkpoint: Some(checkpoint) }

@@ -149,7 +149,7 @@ pub(super) struct Timer {
 
 impl Timer {
     /// Waits until it expires.
-    pub(super) async fn rings(&mut self) {
+    pub(super) async fn expire(&mut self) {
         if std::mem::take(&mut self.yields) {
             tokio::task::yield_now().await;
         }

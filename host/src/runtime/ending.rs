@@ -18,7 +18,7 @@ use wasmtime_wasi::{I32Exit, ResourceTableError};
 pub(super) use self::evidence::Evidence;
 use self::evidence::last_words;
 use self::exit::exited;
-pub(super) use self::exit::{is_exit, returned, said};
+pub(super) use self::exit::{is_exit, result_of_meaning, returned};
 pub(super) use self::guest_result::{Abort, GuestResult};
 use super::limiter::{Refusal, is_starved};
 use super::meter::StopCause;

@@ -12,7 +12,9 @@ const MOST_BYTES: usize = 64 << 10;
 /// line that the host wrote to the log.
 pub(super) fn last(log: &[u8], output: &[u8]) -> Option<String> {
     let host = || lines(log).into_iter().rfind(|line| is_of_host(line));
-    let line = said(lines(log)).or_else(|| said(lines(output))).or_else(host)?;
+    let line = last_outside_traces(lines(log))
+        .or_else(|| last_outside_traces(lines(output)))
+        .or_else(host)?;
     Some(excerpt(line.trim_ascii(), LINE_BYTES))
 }
 
@@ -35,7 +37,7 @@ fn lines(text: &[u8]) -> Vec<&[u8]> {
 }
 
 /// The last line that a guest wrote, apart from the frames of a trace.
-fn said(lines: Vec<&[u8]>) -> Option<&[u8]> {
+fn last_outside_traces(lines: Vec<&[u8]>) -> Option<&[u8]> {
     let mut lines = lines;
     lines.retain(|line| !is_of_host(line) && !is_note(line));
     // Go prints its goroutines after the reason.

@@ -5,7 +5,7 @@ use jobwright_core::job::{JobId, JobState, MAX_LOST, Verdict};
 use jobwright_core::outcome::{Outcome, Usage};
 use jobwright_core::report::ProgressUpdate;
 
-use crate::conformance::drafts::{Draft as _, at, ending, job, jobs, told};
+use crate::conformance::drafts::{Draft as _, at, ending, job, jobs, progress_update};
 use crate::conformance::fixture::Fixture;
 use crate::conformance::laws;
 
@@ -110,7 +110,7 @@ async fn progress_resets_the_count_of_losses(store: Fixture) -> anyhow::Result<(
     let leased = store.claim_one(at(100)).await?;
     store.save_progress(leased.lease, ProgressUpdate::default()).await?;
     assert_eq!(store.job(id).await?.lifecycle.lost, 2, "nothing was saved");
-    store.save_progress(leased.lease, told(1)).await?;
+    store.save_progress(leased.lease, progress_update(1)).await?;
     let lifecycle = store.job(id).await?.lifecycle;
     assert_eq!((lifecycle.lost, lifecycle.lost_after), (0, None));
     // The job is not a suspect any more: others may start at the same time.

@@ -4,7 +4,7 @@ use jobwright_core::job::{JobId, Verdict};
 use jobwright_core::report::ProgressUpdate;
 use jobwright_core::store::{Finish, Finished};
 
-use crate::conformance::drafts::{at, ending, job, told};
+use crate::conformance::drafts::{at, ending, job, progress_update};
 use crate::conformance::fixture::Fixture;
 use crate::conformance::laws;
 
@@ -23,15 +23,15 @@ async fn progress_is_kept_until_the_next_report(store: Fixture) -> anyhow::Resul
     assert_eq!(store.job(id).await?.progress, None);
     let leased = store.claim_one(at(0)).await?;
     for n in [7, 8] {
-        store.save_progress(leased.lease, told(n)).await?;
-        assert_eq!(store.job(id).await?.progress, told(n).progress);
+        store.save_progress(leased.lease, progress_update(n)).await?;
+        assert_eq!(store.job(id).await?.progress, progress_update(n).progress);
     }
     Ok(())
 }
 
 async fn progress_survives_the_end_and_goes_with_a_redrive(store: Fixture) -> anyhow::Result<()> {
     let id = store.finished(Verdict::Discard, at(0)).await?;
-    assert_eq!(store.job(id).await?.progress, told(1).progress);
+    assert_eq!(store.job(id).await?.progress, progress_update(1).progress);
     store.redrive(id, at(1)).await?;
     assert_eq!(store.job(id).await?.progress, None);
     Ok(())
@@ -40,13 +40,17 @@ async fn progress_survives_the_end_and_goes_with_a_redrive(store: Fixture) -> an
 async fn absent_fields_of_an_update_stay_unchanged(store: Fixture) -> anyhow::Result<()> {
     let id = store.accept(job(), at(0)).await?;
     let leased = store.claim_one(at(0)).await?;
-    store.save_progress(leased.lease, told(7)).await?;
-    store.save_progress(leased.lease, ProgressUpdate { checkpoint: None, ..told(8) }).await?;
-    store.save_progress(leased.lease, ProgressUpdate { progress: None, ..told(9) }).await?;
+    store.save_progress(leased.lease, progress_update(7)).await?;
+    store
+        .save_progress(leased.lease, ProgressUpdate { checkpoint: None, ..progress_update(8) })
+        .await?;
+    store
+        .save_progress(leased.lease, ProgressUpdate { progress: None, ..progress_update(9) })
+        .await?;
     let silent = ending(&leased, Verdict::Retry { at: at(1) }, at(1));
     store.finish(Finish { told: ProgressUpdate::default(), ..silent }, at(1)).await?;
-    assert_eq!(store.job(id).await?.progress, told(8).progress);
-    assert_eq!(store.claim_one(at(1)).await?.checkpoint, told(9).checkpoint);
+    assert_eq!(store.job(id).await?.progress, progress_update(8).progress);
+    assert_eq!(store.claim_one(at(1)).await?.checkpoint, progress_update(9).checkpoint);
     Ok(())
 }
 
@@ -56,18 +60,18 @@ async fn a_checkpoint_is_given_to_the_next_attempt(store: Fixture) -> anyhow::Re
     assert_eq!(first.checkpoint, None);
     store.finish_with(&first, Verdict::Retry { at: at(1) }, at(1)).await?;
     let second = store.claim_one(at(1)).await?;
-    assert_eq!(second.checkpoint, told(1).checkpoint);
+    assert_eq!(second.checkpoint, progress_update(1).checkpoint);
     store.finish_with(&second, Verdict::Release { at: at(2), refused: false }, at(2)).await?;
-    assert_eq!(store.claim_one(at(2)).await?.checkpoint, told(2).checkpoint);
+    assert_eq!(store.claim_one(at(2)).await?.checkpoint, progress_update(2).checkpoint);
     Ok(())
 }
 
 async fn a_checkpoint_survives_a_lost_attempt(store: Fixture) -> anyhow::Result<()> {
     store.accept(job(), at(0)).await?;
     let leased = store.claim_one(at(0)).await?;
-    store.save_progress(leased.lease, told(7)).await?;
+    store.save_progress(leased.lease, progress_update(7)).await?;
     store.reclaim_expired(at(30), 9).await?;
-    assert_eq!(store.claim_one(at(30)).await?.checkpoint, told(7).checkpoint);
+    assert_eq!(store.claim_one(at(30)).await?.checkpoint, progress_update(7).checkpoint);
     Ok(())
 }
 
@@ -96,10 +100,10 @@ async fn updates_without_the_lease_are_ignored(store: Fixture) -> anyhow::Result
     let id = store.accept(job(), at(0)).await?;
     let stalled = store.claim_one(at(0)).await?;
     store.reclaim_expired(at(30), 9).await?;
-    store.save_progress(stalled.lease, told(7)).await?;
+    store.save_progress(stalled.lease, progress_update(7)).await?;
     let second = store.claim_one(at(30)).await?;
     assert_eq!((second.checkpoint, &store.job(id).await?.progress), (None, &None));
-    store.save_progress(stalled.lease, told(8)).await?;
+    store.save_progress(stalled.lease, progress_update(8)).await?;
     let late = store.finish_with(&stalled, Verdict::Complete, at(31)).await?;
     assert_eq!((late, store.job(id).await?.progress), (Finished::LeaseLost, None));
     Ok(())

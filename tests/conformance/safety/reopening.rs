@@ -9,7 +9,7 @@ use jobwright_core::log::LogSnapshot;
 use jobwright_core::store::{Claim, Enqueued, Finished, JobFilter, Retention};
 use jobwright_core::tenant::TenantLimits;
 
-use crate::conformance::drafts::{Draft as _, at, job, jobs, named, of, paused, told};
+use crate::conformance::drafts::{Draft as _, at, job, jobs, named, of, paused, progress_update};
 use crate::conformance::fixture::{Fixture, want};
 use crate::conformance::{SQLITE, laws};
 
@@ -380,7 +380,7 @@ async fn a_job_that_saves_its_progress_survives_any_number_of_kills(
     let id = store.accept(job(), at(0)).await?;
     for kill in 1..=10 {
         let leased = store.claim_one(at(kill * 100)).await?;
-        store.save_progress(leased.lease, told(1)).await?;
+        store.save_progress(leased.lease, progress_update(1)).await?;
         store.alive(at(kill * 100 + 25)).await?;
         store = store.reopen(at(kill * 100 + 30))?;
         let job = store.job(id).await?;

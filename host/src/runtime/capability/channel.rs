@@ -185,12 +185,13 @@ impl GuestChannel {
 
     /// Announces why the guest is about to fail.
     pub(in super::super) fn set_failure(&mut self, message: &[u8], retry: RetryHint) {
-        self.failure = Some(GuestResult::Failed { error: told("failed", message), retry });
+        self.failure =
+            Some(GuestResult::Failed { error: reported_error("failed", message), retry });
     }
 
     /// Announces why the guest is about to ask to be tried again later.
     pub(in super::super) fn set_later(&mut self, message: &[u8], wait: Option<Duration>) {
-        self.failure = Some(GuestResult::Later { error: told("later", message), wait });
+        self.failure = Some(GuestResult::Later { error: reported_error("later", message), wait });
     }
 
     /// The media type of the output, if the guest named one.
@@ -205,7 +206,7 @@ impl GuestChannel {
 }
 
 /// An error in the guest's words.
-fn told(code: &str, message: &[u8]) -> AttemptError {
+fn reported_error(code: &str, message: &[u8]) -> AttemptError {
     let shown = text::start(message, MAX_MESSAGE_BYTES + 4);
     AttemptError::new(code, String::from_utf8_lossy(shown))
 }

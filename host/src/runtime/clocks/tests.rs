@@ -52,10 +52,10 @@ fn a_timer_expires_when_its_clock_shows_the_time() {
 async fn a_sleep_moves_a_deterministic_clock_to_its_end() {
     let clocks = simulated(STEP);
     let start = clocks.monotonic();
-    clocks.timer(Due::After(20 * STEP)).rings().await;
+    clocks.timer(Due::After(20 * STEP)).expire().await;
     let end = clocks.monotonic();
     assert!((20 * STEP..25 * STEP).contains(&(end - start)), "{}", end - start);
     // One that is over moves nothing but by being looked at.
-    clocks.timer(Due::Monotonic(start)).rings().await;
+    clocks.timer(Due::Monotonic(start)).expire().await;
     assert!(clocks.monotonic() - end <= 3 * STEP);
 }

@@ -41,11 +41,11 @@ pub(super) fn exited(code: i32, evidence: &Evidence<'_>) -> GuestResult {
         message.push_str(": ");
         message.push_str(&line);
     }
-    said(meaning, AttemptError::new("exit_code", message))
+    result_of_meaning(meaning, AttemptError::new("exit_code", message))
 }
 
 /// The result of a guest whose exit code has this meaning, with this error if it is no success.
-pub(in super::super) fn said(meaning: Meaning, error: AttemptError) -> GuestResult {
+pub(in super::super) fn result_of_meaning(meaning: Meaning, error: AttemptError) -> GuestResult {
     match meaning {
         Meaning::Succeed => GuestResult::Done { content_type: None },
         Meaning::Retry => GuestResult::Failed { error, retry: RetryHint::Backoff },

@@ -109,7 +109,7 @@ impl Child {
         let (host, outbox) = mpsc::channel(OUTBOX);
         // A separate task, so that the pipe is read while messages wait to be written: two ends that
         // only write would deadlock.
-        tokio::spawn(speak(writer, outbox));
+        tokio::spawn(write_messages(writer, outbox));
         host.try_send(FromRunner::Ready(Ok(missing))).context("the host process has ended")?;
         Ok(Self { engines, ticker, codes: HashMap::new(), host, reader, calls: 0 })
     }
@@ -153,7 +153,7 @@ impl Child {
         let code = self.codes.get(&key).context("there is no such code")?;
         let _watch = self.ticker.watch();
         let links = Links { services: &services, teller: &teller, host: &self.host };
-        let ended = attend(code, &attempt, &mut self.reader, links).await?;
+        let ended = run_attempt(code, &attempt, &mut self.reader, links).await?;
         self.calls = services.next();
         let is_torn =
             matches!(&ended.outcome, Outcome::Trapped { error } if error.code == HOST_PANIC);
@@ -175,7 +175,10 @@ fn shown(reason: &str) -> String {
 }
 
 /// Sends messages in order.
-async fn speak(mut writer: FrameWriter<FromRunner>, mut outbox: mpsc::Receiver<FromRunner>) {
+async fn write_messages(
+    mut writer: FrameWriter<FromRunner>,
+    mut outbox: mpsc::Receiver<FromRunner>,
+) {
     while let Some(message) = outbox.recv().await {
         if writer.write(&message).await.is_err() {
             return; // The pipe is closed, and the reader finds that out too.
@@ -192,7 +195,7 @@ struct Links<'a> {
 
 /// Runs `attempt` to its end; meanwhile reads the pipe, and sends the attempt's log, progress and
 /// checkpoints.
-async fn attend(
+async fn run_attempt(
     code: &Prepared,
     attempt: &Attempt,
     reader: &mut FrameReader<ToRunner>,

@@ -72,7 +72,7 @@ impl Runner {
         let (told, watch) = (stop.clone(), Stopwatch::start());
         let outcome = tokio::select! {
             biased;
-            ended = self.attend(attempt, stop) => match ended {
+            ended = self.follow(attempt, stop) => match ended {
                 Ok(ended) => {
                     let is_torn = ended.outcome.error().is_some_and(|e| e.code == HOST_PANIC);
                     return Ran { ended, can_continue: !is_torn };
@@ -93,7 +93,7 @@ impl Runner {
         Ran { ended, can_continue: false }
     }
 
-    async fn attend(&mut self, attempt: &Attempt, mut stop: StopSignal) -> Result<Ended, Broken> {
+    async fn follow(&mut self, attempt: &Attempt, mut stop: StopSignal) -> Result<Ended, Broken> {
         // The operator was warned at start if the process cannot be bounded on this machine.
         let _ = self.bound(memory::of_attempt(attempt));
         let mut attending = Attending::new(attempt);

@@ -89,7 +89,7 @@ impl Plugin {
         let answered =
             || format!("the function `{}` returned {}", shorten(name), code.unwrap_or_default());
         let message = said.unwrap_or_else(answered);
-        Ok(ending::said(meaning, AttemptError::new("failed", message)))
+        Ok(ending::result_of_meaning(meaning, AttemptError::new("failed", message)))
     }
 
     /// The function that the job calls.

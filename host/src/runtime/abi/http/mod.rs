@@ -75,7 +75,7 @@ impl Handler {
         if let Some(content_type) = response::content_type(&answer) {
             store.data_mut().channel_mut().set_output_type(content_type.as_bytes());
         }
-        Ok(response::said(answer, output))
+        Ok(response::result_of(answer, output))
     }
 }
 

@@ -32,7 +32,7 @@ pub(super) enum Answer {
 }
 
 /// The result of a guest that responded with `answer`, whose body is in `output`.
-pub(super) fn said(answer: Answer, output: &Arc<OutputBuffer>) -> GuestResult {
+pub(super) fn result_of(answer: Answer, output: &Arc<OutputBuffer>) -> GuestResult {
     let failed = |code, message: String| GuestResult::Failed {
         error: AttemptError::new(code, message),
         retry: RetryHint::Backoff,

@@ -41,6 +41,6 @@ impl Guest {
 #[async_trait]
 impl Pollable for Timer {
     async fn ready(&mut self) {
-        self.rings().await;
+        self.expire().await;
     }
 }
