@@ -69,7 +69,8 @@ const IMPORTS_BESIDE_HANDLERS: &str = r#"
 "#;
 
 /// `$fetch` sends the request at the addresses above, and leaves the response at `$begin`, of
-/// `$length` bytes: its body, followed by `!` if it broke off, or `E` and the number of the error.
+/// `$length` bytes: its body, followed by `!` if it ended early, or `E` and the number of the
+/// error.
 const FETCH: &str = r#"
     (global $begin (mut i32) (i32.const 65536))
     (global $length (mut i32) (i32.const 0))

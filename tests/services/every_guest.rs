@@ -22,7 +22,7 @@ enum Guest {
     Extism,
 }
 
-/// The response as a guest reads it; `None` if there was none, or if it broke off.
+/// The response as a guest reads it; `None` if there was none, or if it ended early.
 async fn read(
     fixture: &RuntimeFixture,
     guest: Guest,

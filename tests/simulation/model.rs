@@ -9,6 +9,7 @@ use jobwright_core::attempt::Lease;
 use jobwright_core::capacity::Side;
 use jobwright_core::clock::{Timestamp, after, until};
 use jobwright_core::hold::{Hold, JobLabels};
+use jobwright_core::host::HostId;
 use jobwright_core::job::{
     CancelRequest, JobId, JobState, MAX_LOST, NewJob, Priority, QueueName, Verdict,
 };
@@ -43,8 +44,20 @@ pub(super) struct Model {
     committed: Timestamp,
     /// The number of finished attempts.
     finished: u64,
+    /// What is known of each host that claimed.
+    hosts: BTreeMap<HostId, ModelHost>,
     /// The first violation of an invariant.
     wrong: Option<String>,
+}
+
+/// A host, as far as it decides whether a lost attempt counts.
+#[derive(Debug, Clone, Copy, Default)]
+struct ModelHost {
+    alive_at: Timestamp,
+    /// The latest of these that was committed.
+    committed: Timestamp,
+    /// The number of the latest attempt that it finished.
+    finished: u64,
 }
 
 /// A job, as far as its state can be derived from outside.
@@ -65,10 +78,10 @@ pub(super) struct ModelJob {
     memory_bytes: u64,
     payload_bytes: u64,
     cancel_requested: bool,
-    /// When the lease of a running job expires, when its attempt began, and when it was renewed.
+    /// The host that runs it, when its lease expires, and when its attempt began, if it is running.
+    host: Option<HostId>,
     pub(super) expires_at: Timestamp,
     attempted_at: Timestamp,
-    alive_at: Timestamp,
     checkpoint: Option<Bytes>,
 }
 
@@ -113,10 +126,11 @@ impl ModelJob {
         }
     }
 
-    /// Loses the attempt with its host, which was last alive at `alive_at`.
-    fn lose(&mut self, alive_at: Timestamp, finished: u64) {
-        let at_once = until(self.attempted_at, alive_at) < Duration::from_secs(10);
-        self.lost += u16::from(at_once || self.lost_after == Some(finished));
+    /// Loses the attempt with its host, when so many attempts were finished.
+    fn lose(&mut self, host: ModelHost, finished: u64) {
+        let at_once = until(self.attempted_at, host.alive_at) < Duration::from_secs(10);
+        let nothing_since = self.lost_after.is_some_and(|loss| host.finished <= loss);
+        self.lost += u16::from(at_once || nothing_since);
         self.lost_after = Some(finished);
         if self.cancel_requested {
             self.end(JobState::Cancelled);
@@ -144,7 +158,35 @@ impl Model {
     pub(super) fn commits(&mut self, now: Timestamp) {
         self.time = self.time.max(now);
         self.latest = self.latest.max(now);
+        self.commit();
+    }
+
+    fn commit(&mut self) {
         self.committed = self.time;
+        self.hosts.values_mut().for_each(|host| host.committed = host.alive_at);
+    }
+
+    /// A host shows that it lives.
+    pub(super) fn alive(&mut self, host: HostId, now: Timestamp) {
+        self.lives(host, now);
+        self.commits(now);
+    }
+
+    fn lives(&mut self, host: HostId, now: Timestamp) {
+        let host = self.hosts.entry(host).or_default();
+        host.alive_at = host.alive_at.max(now);
+    }
+
+    /// The host of a running job.
+    fn host(&self, job: JobId) -> ModelHost {
+        let host = self.jobs.get(&job).and_then(|job| job.host);
+        host.and_then(|host| self.hosts.get(&host)).copied().unwrap_or_default()
+    }
+
+    /// The jobs that run on a host.
+    fn on_host(&self, host: HostId) -> impl Iterator<Item = &ModelJob> {
+        let running = self.jobs.values().filter(|job| job.state == JobState::Running);
+        running.filter(move |job| job.host == Some(host))
     }
 
     /// A command at this time wrote nothing.
@@ -276,7 +318,7 @@ impl Model {
     }
 
     pub(super) fn hold(&mut self, hold: Hold, held: bool) {
-        self.committed = self.time;
+        self.commit();
         if held {
             self.held.insert(hold);
         } else {
@@ -295,11 +337,11 @@ impl Model {
     }
 
     pub(super) fn claimed(&mut self, want: &Claim, now: Timestamp, claimed: &Claimed) {
-        self.commits(now);
+        self.alive(want.host, now);
         self.ahead = want.wall.as_microsecond() - now.as_microsecond();
         self.claimed_at = self.time;
         self.settle();
-        let mut idle = want.idle && self.jobs.values().all(|job| job.state != JobState::Running);
+        let mut idle = want.idle && self.on_host(want.host).next().is_none();
         let mut memory_left = want.memory_bytes;
         let count = claimed.leased.len();
         self.must(count <= want.max, || format!("{count} jobs were claimed for {}", want.max));
@@ -308,6 +350,7 @@ impl Model {
             let labels = JobLabels::from(&leased.job.spec);
             let beside = self.jobs.values().any(|job| job.state == JobState::Running);
             let may = self.may_begin(&labels);
+            let is_beside = self.on_host(want.host).next().is_some();
             let memory = if idle { u64::MAX } else { memory_left };
             let claimed = self.jobs.get(&id);
             let wronged = claimed.and_then(|claimed| self.is_wronged(claimed, memory));
@@ -326,6 +369,8 @@ impl Model {
                 && due
                 && job.failures < job.max_attempts
                 && job.lost < MAX_LOST
+                && (job.lost + 1 < MAX_LOST || !is_beside)
+                && leased.lease.host == want.host
                 && job.checkpoint == leased.checkpoint
                 && fits
                 && may;
@@ -338,7 +383,7 @@ impl Model {
             self.beside += u64::from(beside);
             (job.state, job.attempt, job.expires_at) =
                 (JobState::Running, attempt, want.expires_at);
-            (job.attempted_at, job.alive_at) = (now, now);
+            (job.attempted_at, job.host) = (now, Some(want.host));
             idle = false;
             self.must(rightly, || format!("{} was {what}", short(id)));
         }
@@ -356,8 +401,10 @@ impl Model {
             let expected = match self.holder(lease) {
                 None => Renewal::LeaseLost,
                 Some(job) => {
-                    (job.expires_at, job.alive_at) = (until, now);
-                    match job.cancel_requested {
+                    job.expires_at = until;
+                    let is_cancelled = job.cancel_requested;
+                    self.lives(lease.host, now);
+                    match is_cancelled {
                         true => Renewal::CancelRequested,
                         false => Renewal::Extended,
                     }
@@ -412,16 +459,27 @@ impl Model {
         let released = matches!(verdict, Verdict::Release { .. });
         let counted = job.failures <= job.max_attempts;
         let more = !again || job.failures < job.max_attempts;
-        self.finished += u64::from(!released);
+        self.finishes(finish.lease.host, released, now);
         self.must(answer == Finished::Recorded(state), || format!("{answer:?}, not {state:?}"));
         self.must(counted && more, || format!("{} was tried too often: {verdict:?}", short(id)));
         self.must(verdict != Verdict::Cancel || stopped, || {
-            format!("{} was cancelled although nobody asked for it", short(id))
+            format!("{} was cancelled without a request", short(id))
         });
     }
 
+    /// A host ends an attempt.
+    fn finishes(&mut self, host: HostId, released: bool, now: Timestamp) {
+        self.finished += u64::from(!released);
+        let finished = self.finished;
+        self.lives(host, now);
+        if !released {
+            self.hosts.entry(host).or_default().finished = finished;
+        }
+        self.commit();
+    }
+
     pub(super) fn told(&mut self, lease: &Lease, told: &ProgressUpdate) {
-        self.committed = self.time;
+        self.commit();
         if let Some(job) = self.holder(lease) {
             keep(job, told);
             if !told.is_empty() {
@@ -438,8 +496,8 @@ impl Model {
         for id in ids {
             let rightly = self.jobs.get(id).is_some_and(expired);
             self.must(rightly, || format!("{} was reclaimed from its holder", short(*id)));
-            let finished = self.finished;
-            self.jobs.entry(*id).and_modify(|job| job.lose(job.alive_at, finished));
+            let (host, finished) = (self.host(*id), self.finished);
+            self.jobs.entry(*id).and_modify(|job| job.lose(host, finished));
         }
     }
 
@@ -449,9 +507,11 @@ impl Model {
         let micros = jiff::SignedDuration::from_micros(self.ahead);
         let on_wall = |at: Timestamp| at.checked_add(micros).unwrap_or(at);
         let was_due = on_wall(self.committed).max(now);
+        let hosts = std::mem::take(&mut self.hosts);
         for job in self.jobs.values_mut().filter(|job| !job.is_over()) {
             if job.state == JobState::Running {
-                job.lose(self.committed, self.finished);
+                let host = job.host.and_then(|host| hosts.get(&host)).copied().unwrap_or_default();
+                job.lose(ModelHost { alive_at: host.committed, ..host }, self.finished);
             }
             if !job.on_wall {
                 job.scheduled_at = on_wall(job.scheduled_at);
@@ -526,7 +586,8 @@ impl Model {
     /// The job of a live lease.
     fn holder(&mut self, lease: &Lease) -> Option<&mut ModelJob> {
         let job = self.jobs.get_mut(&lease.job)?;
-        (job.state == JobState::Running && job.attempt == lease.attempt).then_some(job)
+        let is_held = job.attempt == lease.attempt && job.host == Some(lease.host);
+        (job.state == JobState::Running && is_held).then_some(job)
     }
 }
 
@@ -552,7 +613,7 @@ fn seen(job: &NewJob, now: Timestamp) -> ModelJob {
         cancel_requested: false,
         expires_at: Timestamp::MIN,
         attempted_at: Timestamp::MIN,
-        alive_at: Timestamp::MIN,
+        host: None,
         checkpoint: None,
     }
 }

@@ -77,8 +77,8 @@ async fn time_many(ours: &Arc<Ours>, times: u64) -> Duration {
     since.elapsed()
 }
 
-/// The median of many short rounds, one after the other, so that what else the machine does hits
-/// both alike.
+/// The median of many short rounds, one after the other, so that other work on the machine affects
+/// both equally.
 async fn ratio(bare: &Arc<Bare>, ours: &Arc<Ours>) -> f64 {
     const ROUNDS: usize = 101;
     let mut ratios = Vec::with_capacity(ROUNDS);

@@ -97,7 +97,7 @@ impl Outcome {
         Self::LimitExceeded { limit, error: AttemptError::new(&limit.to_string(), message) }
     }
 
-    /// The word for it.
+    /// The name of the outcome.
     #[must_use]
     pub fn kind(&self) -> OutcomeKind {
         match self {

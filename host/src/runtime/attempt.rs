@@ -37,7 +37,7 @@ pub(super) async fn run(code: &Prepared, attempt: &Attempt, stop: StopSignal) ->
     let report = attempt.report.clone();
     let mut meter = Meter::start(stop, attempt.limits.timeout()).with_grace(report, grace);
     let mut usage = Usage::default();
-    let (ending, refused, starved, output_type) = match armed(code, attempt, &output, channel) {
+    let (ending, refused, starved, output_type) = match limited(code, attempt, &output, channel) {
         Ok(mut store) => {
             let (output, meter) = (&output, &mut meter);
             let ending = code.run(Call { attempt, output, store: &mut store, meter }).await;
@@ -77,7 +77,7 @@ fn or_announced(
 }
 
 /// A `wasmtime::Store` that enforces all limits.
-fn armed(
+fn limited(
     code: &Prepared,
     attempt: &Attempt,
     output: &Arc<OutputBuffer>,

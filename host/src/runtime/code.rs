@@ -55,7 +55,7 @@ const BRIEFLY: Duration = Duration::from_secs(2);
 /// release their jobs and try again later, so that jobs whose code is ready find a slot.
 const WAITING_PART: usize = 8;
 
-/// All code that is ready, and the way to more.
+/// The cache of code, and the source of code that is not in it.
 pub(super) struct CodeCache<R> {
     ready: ReadyCode<R>,
     source: Arc<Source>,

@@ -2,27 +2,27 @@
 //!
 //! | module | owns |
 //! |---|---|
-//! | [`config`] | what the operator configures |
+//! | [`config`] | the configuration |
 //! | [`in_process`], [`process`] | the two runtimes: attempts in this process, or each in another one |
-//! | [`engine`], [`profile`], [`machine`] | how code is generated, and where instances live |
+//! | [`engine`], [`profile`], [`machine`] | wasmtime's engines: code generation, and the memory of instances |
 //! | [`code`], [`single_flight`], [`debug_info`] | plugins' code, from bytes to the form that attempts use |
-//! | [`attempt`] | one attempt, from an armed `wasmtime::Store` to the receipt |
-//! | [`guest`] | what a guest's `wasmtime::Store` holds |
-//! | [`abi`] | how plugins are called, and what they see |
-//! | [`capability`] | what the host offers to guests in addition to WASI |
+//! | [`attempt`] | one attempt, from its `wasmtime::Store` to the receipt |
+//! | [`guest`] | the state in a guest's `wasmtime::Store` |
+//! | [`abi`] | the kinds of plugins: their entry points and imports |
+//! | [`capability`] | host functions in addition to WASI |
 //! | [`meter`], [`epoch`], [`limiter`], [`stdio`] | the limits: time, stop, yields, memory, output, log |
 //! | [`yield_state`] | whether a guest waits for something, or only yielded |
-//! | [`ending`], [`trap`], [`exception`], [`words`] | what an ending means |
-//! | [`mod@start`], [`clocks`] | random numbers and clocks, which follow from where the attempt begins |
+//! | [`ending`], [`trap`], [`exception`], [`words`] | the outcome of an attempt |
+//! | [`mod@start`], [`clocks`] | random numbers and clocks, derived from the start of the attempt |
 //! | [`pieces`] | long work of one host call |
 //! | [`guests`] | the threads that run guests |
 //! | [`receipt`] | the receipt of an attempt, also of one that the host failed to run |
 //! | [`signals`] | signals in the processes that the host starts |
-//! | [`inspect`] | whether bytes can run here, before they are compiled |
+//! | [`inspect`] | the inspection of uploads, before they are compiled |
 //!
 //! Owns no job and no store of jobs: an attempt comes in, its end goes out. Invariants: running
-//! never fails and never panics towards the caller; a guest that is stopped ends within milliseconds,
-//! whatever it does; a guest gets nothing that its attempt does not grant.
+//! never fails and never panics towards the caller; a guest that is stopped ends within
+//! milliseconds, also in an endless loop; a guest gets nothing that its attempt does not grant.
 
 mod abi;
 mod attempt;

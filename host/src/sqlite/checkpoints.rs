@@ -73,7 +73,7 @@ impl Checkpoints {
     pub(crate) fn committed(&mut self) {
         let pages = self.pages.load(Ordering::Relaxed);
         if pages < self.asked {
-            self.asked = 0; // the log was begun anew
+            self.asked = 0; // the log was restarted
         }
         if pages - self.asked >= PASSIVE_PAGES
             && let Some(thread) = &self.thread

@@ -1,9 +1,9 @@
-//! The rows of the table: what is measured, what is demanded, and how both are printed.
+//! The rows of the table: measured values, required values, and their format.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-/// What a row measures.
+/// The measurement of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Figure {
     WriterFresh,
@@ -26,7 +26,7 @@ pub(super) enum Figure {
 enum Target {
     AtMost(f64, Option<f64>),
     AtLeast(f64, Option<f64>),
-    /// Nothing is demanded: the value explains others.
+    /// No value is required: the row explains others.
     Shown,
 }
 
@@ -61,7 +61,7 @@ impl Row {
     }
 }
 
-/// What the writing thread may cost, in microseconds.
+/// The maximum cost of the writer thread, in microseconds.
 const WRITER: Target = AtMost(25.0, Some(20.0));
 
 /// How many queued jobs are run each second.

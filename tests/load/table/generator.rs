@@ -24,7 +24,7 @@ pub(super) struct Load {
     pub(super) longest: Duration,
 }
 
-/// What generates the load.
+/// The generator of the load.
 pub(super) fn name() -> &'static str {
     if has_wrk() {
         "wrk -t1 -c64 (its p99 also counts requests that a slow one held up)"

@@ -1,4 +1,4 @@
-//! What Linux tells of a process and of the machine.
+//! Facts about a process and the machine, from `/proc`.
 
 use std::fs::read_to_string;
 use std::io::Write as _;
@@ -51,7 +51,7 @@ pub(super) fn memory(process: u32) -> anyhow::Result<u64> {
     Ok(kib.trim().parse::<u64>()? * 1024)
 }
 
-/// What the figures depend on: the cores, and how long the disk takes to sync.
+/// The facts that the figures depend on: the cores, and the time of a sync.
 pub(super) fn machine() -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let sync = match sync_times() {

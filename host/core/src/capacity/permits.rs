@@ -62,7 +62,7 @@ impl Capacity {
         self.limits
     }
 
-    /// Gives a tenant limits of its own, or none any more. Its accepted jobs stay.
+    /// Sets or removes the limits of a tenant. Its accepted jobs stay.
     pub fn bound(&self, tenant: &TenantName, limits: TenantLimits) {
         let tenants = &mut self.lock().tenants;
         match limits == TenantLimits::default() {

@@ -55,7 +55,7 @@ pub enum Transition {
     Waiting,
     /// The running attempt is asked to stop.
     CancelRequested,
-    /// It is over for good.
+    /// It was finalized.
     Finalized {
         /// The final state.
         state: JobState,

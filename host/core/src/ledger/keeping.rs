@@ -84,8 +84,8 @@ impl<R: Rows> Ledger<R> {
         Ok(if fits { Kept::Is(output) } else { Kept::Stays })
     }
 
-    /// Keeps what an earlier attempt at a job left that was over and is not any more, unless that
-    /// completed it.
+    /// Keeps the output of an earlier attempt when a finalized job runs again, unless it is the
+    /// output of a success.
     pub(super) fn keep_earlier_output(
         &mut self,
         job: &Job,

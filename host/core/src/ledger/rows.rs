@@ -25,7 +25,7 @@ pub trait Rows {
     /// Adds an unfinished job.
     fn insert(&mut self, at: Place, job: NewJob, lifecycle: &Lifecycle) -> Result<(), Self::Error>;
 
-    /// Writes what became of an unfinished job, which may be finalized now.
+    /// Writes a change of an unfinished job, which may be finalized now.
     fn write(&mut self, change: &RowChange<'_>) -> Result<(), Self::Error>;
 
     /// Makes a finalized job an unfinished one, without its progress. Its output stays.
@@ -153,7 +153,7 @@ impl<T> Kept<&T> {
     }
 }
 
-/// Which finalized jobs are to be removed.
+/// A selection of finalized jobs to remove.
 #[derive(Debug, Clone, Copy)]
 pub enum Removable<'a> {
     /// Jobs whose retention has ended.

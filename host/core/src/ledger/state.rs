@@ -116,7 +116,7 @@ impl<R: Rows> Ledger<R> {
         self.last_row
     }
 
-    /// Notes what became of a job; returns the position of the change.
+    /// Records a transition of a job; returns the position of the change.
     pub(super) fn change(
         &mut self,
         job: JobId,

@@ -33,7 +33,7 @@ pub(super) struct Lanes {
 }
 
 impl Lanes {
-    /// Bounds the attempts in flight of a tenant, or not any more.
+    /// Sets or removes the bound on the attempts in flight of a tenant.
     pub(super) fn bound(&mut self, tenant: &TenantName, limit: Option<usize>) {
         let before = self.turn(tenant);
         match limit {

@@ -19,7 +19,7 @@ pub struct Timeouts {
     pub between_bytes: Option<Duration>,
 }
 
-/// Why a request failed, or its response broke off.
+/// Why a request failed, or its response ended early.
 #[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
 pub enum HttpRequestError {
     /// No grant allows its origin, its method, or the use of a secret.

@@ -17,7 +17,7 @@ async fn a_removal_waits_for_the_submissions_before_it_and_those_after_it_wait_f
     let mut after = Box::pin(intake.accepting(&tenant, [&p].into()));
     assert!((&mut after).now_or_never().is_none());
     drop(before);
-    let removing = (&mut removal).now_or_never().expect("there is none any more");
+    let removing = (&mut removal).now_or_never().expect("no submission is left");
     assert!((&mut after).now_or_never().is_none(), "it is being removed");
     drop((removing, alone));
     assert!(after.now_or_never().is_some());

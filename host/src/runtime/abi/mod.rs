@@ -1,4 +1,4 @@
-//! How plugins are called: one file for each kind.
+//! The kinds of plugins: one file for each kind.
 //!
 //! | file | plugin |
 //! |---|---|
@@ -7,17 +7,17 @@
 //! | [`http`] | component that exports `wasi:http/incoming-handler` |
 //! | [`mod@job`] | component that exports `jobwright:job/run` |
 //! | [`extism`] | core module that imports `extism:host/env` |
-//! | [`wasi`], [`preview1`], [`environment`] | what all of them see of WASI |
-//! | [`prepared`], [`call`] | code that is ready to be called, and one call of it |
-//! | [`offer`], [`versions`], [`fit`] | what guests can import, in which versions; whether they can be called |
+//! | [`wasi`], [`preview1`], [`environment`] | WASI for all kinds |
+//! | [`prepared`], [`call`] | linked code, and one call of it |
+//! | [`offer`], [`versions`], [`fit`] | the imports of guests, their versions, and the check that a guest can be called |
 //!
-//! Each kind offers its host functions to guests (`link`), makes compiled code ready (`new`), and runs a
-//! guest from its instantiation to its end (`run`). A new kind is a file here, a variant of
-//! [`Prepared`](prepared::Prepared) and of [`Abi`](jobwright_core::plugin::Abi), and a line where its bytes
-//! are recognised: [`offer::of_component`], or `Outline::abi` of `inspect` and
-//! [`Prepared::new`](prepared::Prepared::new) for core modules. A kind handles no limits, no receipt and no
-//! meaning of endings: everything that a guest does goes through the meter and the `wasmtime::Store` of its
-//! [`Call`](call::Call), which are armed.
+//! Each kind links its host functions (`link`), prepares compiled code (`new`), and runs a guest
+//! from its instantiation to its end (`run`). A new kind is a file here, a variant of
+//! [`Prepared`](prepared::Prepared) and of [`Abi`](jobwright_core::plugin::Abi), and a line where
+//! its bytes are recognised: [`offer::of_component`], or `Outline::abi` of `inspect` and
+//! [`Prepared::new`](prepared::Prepared::new) for core modules. A kind handles no limits, receipts
+//! or outcomes: every call of a guest goes through the meter and the `wasmtime::Store` of its
+//! [`Call`](call::Call), which enforce the limits.
 
 pub(super) mod call;
 pub(super) mod command_p1;

@@ -242,8 +242,8 @@ fn tell(teller: &Teller, host: &mpsc::Sender<FromRunner>) {
     }
 }
 
-/// `guest`, which also lets other processes run whenever it yields: where there are more runners than
-/// processors, each gets a time slice soon, and learns soon that it is to stop.
+/// `guest`, which also lets other processes run whenever it yields: where there are more runners
+/// than processors, each gets a time slice soon, and soon reads the message that stops it.
 async fn yielding<F: Future>(guest: F) -> F::Output {
     let mut guest = pin!(guest);
     std::future::poll_fn(move |wake| {

@@ -106,7 +106,7 @@ impl Pool {
         found
     }
 
-    /// Takes back a runner that can run another attempt.
+    /// Returns a runner that can run another attempt to the pool.
     pub(super) fn give_back(&self, taken: Taken) {
         let Taken { mut runner, _room } = taken;
         runner.idle = Stopwatch::start();

@@ -188,7 +188,7 @@ async fn stop_message(stop: &mut StopSignal, sent: Option<StopMessage>) -> StopM
 async fn patience(attempt: &Attempt, mut stop: StopSignal) {
     let grace = Duration::from_millis(attempt.limits.grace_ms) + LATE;
     let mut off = stop.clone();
-    let switched_off = async {
+    let disabled = async {
         off.wait_without_grace().await;
         tokio::time::sleep(AT_ONCE).await;
     };
@@ -201,7 +201,7 @@ async fn patience(attempt: &Attempt, mut stop: StopSignal) {
     };
     let late = tokio::time::sleep(attempt.limits.timeout() + grace);
     tokio::select! {
-        () = switched_off => {}
+        () = disabled => {}
         () = told => {}
         () = late => {}
     }

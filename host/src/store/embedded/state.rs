@@ -30,7 +30,7 @@ pub(super) struct WriterState {
     spare: Arc<AtomicU64>,
 }
 
-/// Opens or makes the database, and gives back what it does not need of the disk.
+/// Opens or creates the database, and returns unused pages to the disk.
 fn open_database(path: &Path, disk: &Floor) -> anyhow::Result<Connection> {
     if let Some(Damage { commits, copy }) = wal::set_aside_if_damaged(path)? {
         tracing::error!(

@@ -184,7 +184,7 @@ fn tenants_share_the_workers_however_much_each_has_waiting() {
     for n in 1..=6 {
         fixture.of("flood").add(n, "a", 1, 0);
     }
-    assert_eq!(fixture.claimed(3, 10), [1, 2, 3], "nobody else wants them");
+    assert_eq!(fixture.claimed(3, 10), [1, 2, 3], "no other tenant has jobs");
     fixture.of("b").add(11, "a", 4, 9);
     fixture.of("c").add(21, "a", 4, 9);
     fixture.of("c").add(22, "a", 1, 9);

@@ -324,7 +324,7 @@ fn a_flood_of_escape_prefixes_is_searched_within_bounds() {
         assert!(looks.get() <= (64 * text.len() as u64 + (1 << 20)) >> 16, "{flood}");
         let seen = lossy(&bytes);
         assert!(seen[value..].starts_with("************"), "{flood}: {}", &seen[value..]);
-        // What hides nothing stays, unless the text as a whole took too many steps.
+        // Text without secrets is unchanged, unless the search took too many steps.
         let is_whole = seen.bytes().all(|byte| byte == b'*');
         assert!(is_whole || text.starts_with(&seen[..value]), "{flood}");
     }

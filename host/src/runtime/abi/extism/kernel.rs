@@ -3,8 +3,8 @@
 //! Invariant: blocks and variables, which the host stores for the guest, are charged to the
 //! attempt's memory limit first; an allocation beyond it returns 0, which PDKs treat as a failure.
 //! A guest that passes a block to a function gives it away, as to Extism's own hosts; the output
-//! and the error are read when the guest has ended, also in blocks that it freed. What is no block
-//! is treated as by Extism's own hosts.
+//! and the error are read when the guest has ended, also in blocks that it freed. Other handles are
+//! treated as by Extism's own hosts.
 
 use wasmtime::{Caller, Linker, bail};
 

@@ -7,7 +7,7 @@
 //! [`sockets`], of which there are none; exit codes.
 //!
 //! Invariant: no call traps because it is large. A pointer beyond the guest's memory traps, as the
-//! specification demands.
+//! specification requires.
 
 mod errno;
 mod files;

@@ -64,7 +64,7 @@ fn narrowly(
             tokio::select! {
                 telling = said.recv() => match telling.map(carried) {
                     Some(FromRunner::Call { call, host_call, .. }) => {
-                        calls.start(call, *host_call).expect("an honest runner");
+                        calls.start(call, *host_call).expect("the call is within the bounds");
                     }
                     Some(FromRunner::Dropped { call }) => calls.drop(call),
                     other => panic!("{other:?}"),
@@ -217,7 +217,7 @@ async fn the_host_learns_of_a_dropped_call_before_the_next_one() {
     tokio::time::timeout(Duration::from_secs(10), all).await.expect("there is a way");
 }
 
-/// Sends `/slow` in two pieces, the second when it is let go on; counts while the body lasts.
+/// Sends `/slow` in two pieces, the second when it is released; counts while the body lasts.
 #[derive(Debug)]
 struct InPieces {
     slow: Arc<Semaphore>,
