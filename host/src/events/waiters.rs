@@ -14,7 +14,7 @@ use crate::shares::{Permit, Shares};
 /// The maximum number of waiting requests.
 pub const MAX_WAITERS: u64 = WAITERS.all;
 
-/// See the module's text.
+/// See the documentation of the module.
 #[derive(Debug, Clone)]
 pub struct Waiters {
     places: Shares,

@@ -3,7 +3,7 @@
 use super::refused::Refused;
 use super::submission::{Accepted, Answer};
 
-/// See the module's text.
+/// See the documentation of the module.
 pub(super) struct Answers(Vec<Option<Answer>>);
 
 impl Answers {

@@ -23,7 +23,7 @@ const PASSIVE_PAGES: u32 = 1024;
 /// The length of the log, in pages, above which the writer restarts it: 64 MiB.
 const RESTART_PAGES: u32 = 16_384;
 
-/// See the module's text.
+/// See the documentation of the module.
 #[derive(Debug)]
 pub(crate) struct Checkpoints {
     /// How many pages the log has, as of the latest commit.

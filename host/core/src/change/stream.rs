@@ -18,7 +18,7 @@ pub trait Listener: Send + Sync + 'static {
     fn committed(&self, changes: &[Change]);
 }
 
-/// See the module's text.
+/// See the documentation of the module.
 pub struct ChangeStream {
     listeners: RwLock<Vec<Weak<dyn Listener>>>,
     ring: broadcast::Sender<Arc<Change>>,

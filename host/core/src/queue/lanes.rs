@@ -18,7 +18,7 @@ use super::tenant::Tenant;
 use crate::hold::JobLabels;
 use crate::tenant::TenantName;
 
-/// See the module's text.
+/// See the documentation of the module.
 #[derive(Debug, Default)]
 pub(super) struct Lanes {
     tenants: BTreeMap<TenantName, Tenant>,

@@ -7,7 +7,7 @@ use super::name::QueueName;
 use super::order::share::{LaneTurn, Share, Turn};
 use super::order::view::Head;
 
-/// See the module's text.
+/// See the documentation of the module.
 #[derive(Debug, Default)]
 pub(super) struct Tenant {
     pub(super) share: Share,

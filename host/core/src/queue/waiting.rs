@@ -69,7 +69,7 @@ pub(super) struct Wait {
     pub(super) on_wall: bool,
 }
 
-/// See the module's text.
+/// See the documentation of the module.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     by_host: BTreeSet<Wait>,

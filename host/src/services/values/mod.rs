@@ -47,7 +47,7 @@ pub struct Bounds {
     pub free_bytes: u64,
 }
 
-/// See the module's text.
+/// See the documentation of the module.
 #[derive(Debug)]
 pub struct Values {
     writer: Writer<Table>,

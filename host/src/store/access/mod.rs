@@ -1,7 +1,8 @@
 //! API keys and the audit log, in `access.db`.
 //!
-//! Keys are few and looked up at every request, so all of them are in memory too. Invariants: of a
-//! bearer's token only the digest is kept; what was answered is on disk. The log is in `log`.
+//! Keys are few and looked up at every request, so all of them are in memory too. Invariants: only
+//! the digest of a bearer's token is stored; a change is on disk when it is answered. The log is in
+//! `log`.
 
 mod log;
 
@@ -23,7 +24,7 @@ use crate::sqlite::open;
 use crate::sqlite::readers::{LOOKUPS, Readers};
 use crate::sqlite::writer::{Effect, State, Writer};
 
-/// What makes the tables, and what changed them since: never edited, only added to.
+/// The schema steps: never edited, only appended to.
 const STEPS: &[&str] = &[TABLES, log::SHARES];
 
 /// Entries and keys as JSON, because they are read as a whole and searched by nothing else. They may be
@@ -33,7 +34,7 @@ CREATE TABLE IF NOT EXISTS key (id TEXT PRIMARY KEY, token BLOB NOT NULL UNIQUE,
 CREATE TABLE IF NOT EXISTS audit (id INTEGER PRIMARY KEY AUTOINCREMENT, entry TEXT NOT NULL);
 ";
 
-/// See the module's text.
+/// See the documentation of the module.
 #[derive(Debug, Clone)]
 pub struct SqliteAccess {
     inner: Arc<Inner>,
@@ -93,7 +94,7 @@ impl SqliteAccess {
         Ok(Self { inner: Arc::new(Inner { writer, readers, keys, directory }) })
     }
 
-    /// Changes the file; what was answered is on disk.
+    /// Changes the file; the change is on disk when it is answered.
     async fn change<A: Send + 'static>(
         &self,
         change: impl FnOnce(&mut Database) -> rusqlite::Result<A> + Send + 'static,
@@ -186,7 +187,7 @@ impl AccessStore for SqliteAccess {
         // stopped here finds the key, and sets the mark then.
         let directory = self.inner.directory.clone();
         let noting = tokio::task::spawn_blocking(move || Part::Keys.note_in(&directory));
-        // It has said in the log if it failed.
+        // A failure is logged there.
         let _ = noting.await;
         Ok(())
     }

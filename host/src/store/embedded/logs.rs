@@ -21,7 +21,7 @@ use crate::sqlite::readers::{LOOKUPS, Readers, store_error};
 use crate::sqlite::writer::{Effect, State, Writer};
 use crate::sqlite::{columns, pages};
 
-/// See the module's text.
+/// See the documentation of the module.
 #[derive(Debug)]
 pub(super) struct Logs {
     writer: Writer<Database>,
@@ -35,22 +35,22 @@ struct Database {
     floor: Floor,
     /// Whether the disk was below the floor when it was last looked at.
     is_low: bool,
-    /// What tenants hold.
+    /// The size of the logs by tenant.
     held: HeldBytes,
-    /// What was written since it was last measured.
+    /// The number of bytes that were written since the last measurement.
     grown_bytes: u64,
-    /// Logs that were not kept since the disk became short of space.
+    /// The number of logs that were not stored since the disk became short of space.
     dropped: u64,
 }
 
-/// How much is written between two looks at how much there is.
+/// The number of bytes that are written between two measurements.
 const MEASURE_BYTES: u64 = 1 << 20;
 
 /// The number of logs that are removed at a time: few, because they can be large.
 const TRIM: u32 = 4;
 
-/// The part of the floor by which more is to stay free for the file to grow: more than what comes in the
-/// write-ahead logs meanwhile.
+/// The part of the floor that must be free in addition before the file grows: more than the
+/// write-ahead logs grow meanwhile.
 const ABOVE_FLOOR: u64 = 4;
 
 /// The space of a row in addition to the log: pages of the table and its index that are not full.
@@ -68,8 +68,8 @@ impl Database {
         Ok(())
     }
 
-    /// Whether a log of `bytes` can be kept. If the disk is short of space that is only where older
-    /// ones were, which go for it: the file does not grow.
+    /// Whether a log of `bytes` can be stored. If the disk is short of space, older logs are
+    /// removed for it, so that the file does not grow.
     fn has_room(&mut self, bytes: u64) -> rusqlite::Result<bool> {
         self.is_low = self.floor.is_reached();
         if !self.is_low {
@@ -107,7 +107,7 @@ impl Database {
             let gone = delete.query_map(params![largest.as_str(), TRIM], length)?;
             let gone = gone.collect::<rusqlite::Result<Vec<_>>>()?;
             if gone.is_empty() {
-                // It holds less than was counted.
+                // The tenant has fewer bytes than were counted.
                 self.held.remove(&largest, u64::MAX);
                 continue;
             }
@@ -119,7 +119,7 @@ impl Database {
         Ok(0)
     }
 
-    /// Counts no more what was kept of an attempt, or of all attempts at a job.
+    /// Subtracts the log of an attempt, or of all attempts at a job.
     fn forget(&mut self, id: JobId, attempt: Option<u32>) -> rusqlite::Result<()> {
         let sql = "SELECT tenant, length(bytes) FROM log
                    WHERE job = ?1 AND (?2 IS NULL OR attempt = ?2)";
@@ -136,7 +136,7 @@ impl Database {
 /// The bytes that a log counts in addition to its own: the minimum of a row.
 const COUNTED_BYTES: u64 = 64;
 
-/// What tenants hold, as it is counted.
+/// The counted size of the logs by tenant.
 fn held(db: &Connection) -> rusqlite::Result<HeldBytes> {
     let sql = "SELECT tenant, sum(length(bytes) + ?1) FROM log GROUP BY tenant";
     let share = |row: &rusqlite::Row<'_>| {
@@ -165,7 +165,7 @@ fn is_damaged(error: &anyhow::Error) -> bool {
     cause.is_some_and(|cause| matches!(store_error(cause), StoreError::Corrupt { .. }))
 }
 
-/// Removes the database and what belongs to it.
+/// Removes the files of the database.
 pub(super) fn remove(path: &Path) {
     for suffix in ["-wal", "-shm", ""] {
         // If nothing can be removed, the next write fails at once.
@@ -189,9 +189,9 @@ fn set_aside(path: &Path) -> anyhow::Result<PathBuf> {
 }
 
 impl Logs {
-    /// Opens or makes the database at `path`, which takes no more than `limits` say. A damaged one is
-    /// set aside: no job needs it. The store of the jobs at `jobs` says whose the logs of an earlier version
-    /// are.
+    /// Opens or creates the database at `path`, which is bounded by `limits`. A damaged one is
+    /// renamed: no job needs it. The store of jobs at `jobs` has the tenants of logs of an earlier
+    /// version.
     pub(super) fn open(path: &Path, jobs: &Path, limits: KeptLimits) -> anyhow::Result<Self> {
         let opened = schema::open_logs(path, jobs).or_else(|error| {
             if !is_damaged(&error) {

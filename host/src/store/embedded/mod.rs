@@ -42,10 +42,10 @@ use crate::disk::Floor;
 use crate::sqlite::readers::{LOOKUPS, Readers};
 use crate::sqlite::writer::Writer;
 
-/// Free space with which opening a store may fail for want of more: some times what it writes then.
+/// The free space below which opening a store may fail: some times the size that it writes.
 const FULL_BYTES: u64 = 4 << 20;
 
-/// See the module's text.
+/// See the documentation of the module.
 pub type EmbeddedStore = Ledgered<Sqlite>;
 
 /// The writer, the readers, and the logs.
@@ -59,8 +59,8 @@ pub struct Sqlite {
 }
 
 impl EmbeddedStore {
-    /// Opens or makes the store in `directory`, which the caller has locked, and reclaims what was
-    /// running when it was last used.
+    /// Opens or creates the store in `directory`, which the caller has locked, and reclaims the
+    /// jobs that were running when it was last used.
     ///
     /// # Errors
     /// With a reason a person can act on: the directory cannot be written, was written by a newer
@@ -89,7 +89,7 @@ impl EmbeddedStore {
     }
 }
 
-/// What `open` opens in the data directory; on a full disk without the logs that are there.
+/// Calls `open`; on a full disk, again after removing the logs of attempts.
 ///
 /// # Errors
 /// The error of `open`, with the remedy if the disk is full.

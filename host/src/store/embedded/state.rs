@@ -20,13 +20,13 @@ use crate::sqlite::writer::State;
 use crate::sqlite::{pages, vacuum};
 use crate::telemetry;
 
-/// See the module's text.
+/// See the documentation of the module.
 #[derive(Debug)]
 pub(super) struct WriterState {
     pub(super) ledger: Ledger<Tables>,
     checkpoints: Checkpoints,
     changes: Arc<ChangeStream>,
-    /// What can be used again before the file grows; readers look at it without the writer.
+    /// The space that can be reused before the file grows; readers read it without the writer.
     spare: Arc<AtomicU64>,
 }
 
@@ -50,7 +50,7 @@ fn open_database(path: &Path, disk: &Floor) -> anyhow::Result<Connection> {
 }
 
 impl WriterState {
-    /// Opens or makes the database, rebuilds the ledger from its rows and reclaims what was running.
+    /// Opens or creates the database, rebuilds the ledger from its rows and reclaims running jobs.
     pub(super) fn open(
         path: &Path,
         capacity: Arc<Capacity>,
@@ -88,7 +88,7 @@ impl WriterState {
         Ok(())
     }
 
-    /// What the store can use again before its file grows, as of the latest commit.
+    /// The space that the store can reuse before its file grows, as of the latest commit.
     pub(super) fn spare(&self) -> Arc<AtomicU64> {
         self.spare.clone()
     }

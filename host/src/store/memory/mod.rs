@@ -20,7 +20,7 @@ use jobwright_core::tenant::TenantName;
 use super::ledgered::{Effect, Engine, Ledgered};
 use super::view::{ReadKind, View};
 
-/// See the module's text.
+/// See the documentation of the module.
 pub type MemoryStore = Ledgered<Memory>;
 
 /// A ledger behind a lock.

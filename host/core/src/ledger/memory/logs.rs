@@ -8,7 +8,7 @@ use crate::log::LogSnapshot;
 use crate::store::AttemptLog;
 use crate::tenant::TenantName;
 
-/// See the module's text.
+/// See the documentation of the module.
 #[derive(Debug, Default)]
 pub struct Logs {
     logs: BTreeMap<(JobId, u32), (TenantName, LogSnapshot)>,

@@ -19,7 +19,7 @@ use crate::tenant::TenantName;
 
 type Result<A = ()> = std::result::Result<A, Infallible>;
 
-/// See the module's text.
+/// See the documentation of the module.
 #[derive(Debug)]
 pub struct MemoryRows {
     jobs: BTreeMap<JobId, StoredJob>,

@@ -9,7 +9,7 @@ use crate::job::{Job, Lifecycle, MAX_RECORDS, NewJob, OutputInfo, Payload};
 use crate::outcome::Output;
 use crate::store::Leased;
 
-/// See the module's text.
+/// See the documentation of the module.
 #[derive(Debug, Clone)]
 pub struct StoredJob {
     /// The job.

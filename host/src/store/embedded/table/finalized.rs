@@ -118,7 +118,7 @@ pub(super) fn finalize(db: &Connection, change: &RowChange<'_>) -> Result<()> {
     db.prepare_cached("DELETE FROM job WHERE seq = ?1")?.execute([at]).map(drop)
 }
 
-/// Moves a finalized job back to `job`, with what it left, as the latest to arrive.
+/// Moves a finalized job back to `job`, with its output, as the latest to arrive.
 pub(super) fn revive(db: &Connection, at: Place, id: JobId) -> Result<()> {
     let sql = "SELECT position, coalesce(seq, position) FROM history WHERE id = ?1";
     let (position, before): (i64, i64) =
@@ -171,9 +171,9 @@ fn row(row: &Row<'_>) -> Result<(FinalizedRow, i64)> {
 /// again and again.
 #[derive(Debug, Default)]
 pub(super) struct Cursors {
-    /// Of completed and cancelled jobs.
+    /// The cursor of completed and cancelled jobs.
     completed: i64,
-    /// Of jobs of the default tenant.
+    /// The cursor of jobs of the default tenant.
     default_tenant: i64,
 }
 

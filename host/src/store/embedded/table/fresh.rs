@@ -1,4 +1,5 @@
-//! What a claim needs of jobs that were accepted just now: kept in memory, so that most claims read nothing.
+//! The data of recently accepted jobs that a claim needs: kept in memory, so that most claims read
+//! no rows.
 
 use std::collections::HashMap;
 
@@ -14,7 +15,7 @@ const MOST_BYTES: usize = 16 << 20;
 /// The approximate memory of a job in addition to the bytes that its client sent.
 const JOB_BYTES: usize = 1024;
 
-/// See the module's text.
+/// See the documentation of the module.
 #[derive(Debug, Default)]
 pub(super) struct Fresh {
     jobs: HashMap<u64, FreshJob>,
@@ -52,7 +53,7 @@ impl Fresh {
 }
 
 impl FreshJob {
-    /// What a worker is given of it under `lease`.
+    /// The parts of it that the worker with `lease` gets.
     pub(super) fn under(self, lease: Lease) -> Leased {
         let Self { id, spec, payload, created_at, .. } = self;
         // The ledger knows where it stands.

@@ -38,7 +38,7 @@ pub(super) fn remove(db: &Connection, now: Timestamp, most: usize) -> Result<()>
     db.prepare_cached(sql)?.execute(params![micros(now), most]).map(drop)
 }
 
-/// What keys take.
+/// The size of the keys.
 pub(super) fn held(db: &Connection) -> Result<HeldKeys> {
     let share =
         |row: &Row<'_>| Ok((columns::tenant(row, 0)?, row.get::<_, i64>(1)?.unsigned_abs()));

@@ -28,7 +28,7 @@ const MOST_BYTES: usize = 4096;
 /// How many specifications that came once are remembered, to know them when they come again.
 const REMEMBERED: usize = 256;
 
-/// See the module's text.
+/// See the documentation of the module.
 #[derive(Debug, Default)]
 pub(super) struct Specs {
     /// The numbers of shared specifications, by their JSON.
@@ -41,11 +41,11 @@ pub(super) struct Specs {
     seen_once: HashSet<Arc<str>>,
     /// Specifications that were read lately and are not shared, by their JSON.
     parsed: HashMap<Box<str>, JobSpec>,
-    /// What was written last: jobs that arrive together mostly share their specification.
+    /// The specification that was written last: jobs that arrive together mostly share theirs.
     last: Option<(JobSpec, Column)>,
 }
 
-/// What is written in a column.
+/// The contents of a column.
 #[derive(Debug, Clone)]
 enum Column {
     Number(Arc<str>),
@@ -82,7 +82,7 @@ impl Specs {
         self.shared.insert(number.to_string().into(), spec);
     }
 
-    /// What the column of a new job with this specification has.
+    /// The contents of the column of a new job with this specification.
     pub(super) fn column(&mut self, db: &Connection, spec: &JobSpec) -> Result<Arc<str>> {
         let column = match &self.last {
             Some((last, Column::Number(number))) if last == spec => return Ok(number.clone()),

@@ -41,7 +41,7 @@ fn is_number(column: &str) -> bool {
     column.parse::<i64>().is_ok()
 }
 
-/// What a column with `text` is read as.
+/// The specification that is read from a column with `text`.
 fn read(db: &Connection, specs: &mut Specs, text: &str) -> JobSpec {
     db.query_row("SELECT ?1", [text], |row| specs.read_column(row, 0)).unwrap()
 }
