@@ -119,7 +119,12 @@ fn too_much() -> Vec<Refusal> {
             "table_over_ceiling",
             "9000000",
         ),
-        refusal("nine_memories", module(&"(memory 1)".repeat(9)), "too_many_memories", "maximum of 8"),
+        refusal(
+            "nine_memories",
+            module(&"(memory 1)".repeat(9)),
+            "too_many_memories",
+            "maximum of 8",
+        ),
         refusal(
             "a_hundred_memories",
             module(&"(memory 1)".repeat(100)),
