@@ -1,23 +1,44 @@
 //! Jobwright: a job host for WebAssembly. This crate has the effects and the program; the domain is
-//! `jobwright-core`.
+//! `jobwright-core`, which decides everything about a job.
+//!
+//! # The life of a job
 //!
 //! ```text
-//! POST /v1/jobs ─ api::jobs::create ─ bytes become a draft
-//!    └ intake::submit ─ the plugin's digest pinned; limits completed, refused above the operator's ceilings;
-//!                       what is disabled, the disk, the tenant's rate: each check once, in one order
-//!    └ store::enqueue ─ a permit (a full queue is refused at once), a row, one commit for many
-//!        └ 202, when the commit is on disk
-//! dispatch::worker ─ waits for a free slot and memory, then claims
-//!    └ runtime::run ─ one fresh sandbox for each attempt, in another process if so configured ─ Outcome
-//!        └ core::retry::decide ─ Verdict ─ store::finish, fenced by the attempt's number
-//! dispatch::heartbeat renews and saves logs; dispatch::reaper reclaims jobs of dead hosts
-//! services: HTTP, secrets and stored values for guests, as far as their plugin is granted them
-//! the store publishes every committed change: events wakes workers and waiters, dispatch::in_flight stops
-//! attempts, controls follows what administrators disable
+//! POST /v1/jobs ─ api: bytes → JobDraft
+//!    └ intake::submit ─ plugin resolved, digest pinned; limits completed, refused above ceilings;
+//!                       holds, disk floor, pace: each check once, in one order
+//!        └ JobStore::enqueue ─ a place in the queue, one commit for many jobs → 202, when it is on disk
+//! dispatch ─ waits for a free slot and memory, then claims → Leased
+//!    └ Runtime::run ─ one fresh wasmtime::Store per attempt, in a process of its own if configured → Outcome
+//!        └ core::retry::decide → Verdict
+//!            └ JobStore::finish ─ fenced by the attempt number → changes, published after the commit
 //! ```
 //!
-//! Arrows point one way: `main → cli → lib → api, dispatch → intake → events, controls → core's
-//! traits ← store, runtime, registry, services`. The `structure` test checks it.
+//! Subscribers of the committed changes: [`events`] wakes the claim loop and waiting requests, [`controls`]
+//! follows the holds, [`dispatch`] stops attempts, [`telemetry`] logs discarded jobs. In [`dispatch`], the
+//! heartbeat renews leases and saves logs, and the reaper reclaims jobs whose leases have expired.
+//!
+//! # The parts
+//!
+//! | part | owns |
+//! |---|---|
+//! | [`cli`] | the commands: `serve` runs a host, some run a guest, the others are HTTP clients |
+//! | [`api`] | HTTP: a file for each resource, mechanisms in `api::http` |
+//! | [`intake`] | acceptance of jobs, for every way in |
+//! | [`dispatch`] | attempts from claim to verdict, leases, retention |
+//! | [`parts`] | the effects of a host, declared once |
+//! | [`events`], [`controls`] | subscribers: wake-ups and waiters; what administrators disabled |
+//! | [`store`], [`sqlite`] | the drivers of the job store and of the keys; the embedded database engine |
+//! | [`registry`] | the bytes of plugins, compiled code, the compile process |
+//! | [`runtime`] | sandboxes: engine, kinds of plugins, limits, isolation by processes |
+//! | [`services`] | what guests may reach: HTTP, secrets, key-value, configuration |
+//! | [`shares`] | semaphores that are fair between tenants |
+//! | [`config`], [`data_dir`] | the configuration; the data directory and its lock |
+//! | [`telemetry`] | the log, and events for operators |
+//! | [`clock`], [`detached`], [`disk`], [`privacy`], [`tls`] | the machine: clocks, tasks that outlive a client, free space, file modes, certificates |
+//!
+//! Arrows point one way: `main → cli → lib → api, dispatch → intake → core's traits ← store, registry, runtime,
+//! services`. The `structure` test checks that, and has the reason of each import between two parts.
 
 pub mod api;
 pub mod cli;
@@ -30,6 +51,7 @@ mod disk;
 pub mod dispatch;
 pub mod events;
 pub mod intake;
+mod parts;
 mod privacy;
 pub mod registry;
 pub mod runtime;
@@ -45,8 +67,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use jobwright_core::services::CapabilityProvider;
-use jobwright_core::{AccessStore, Clock, PluginRegistry, Runtime, SecretStore, Store};
+use jobwright_core::limits::LimitPolicy;
+use jobwright_core::{AccessStore, Clock as _, Store};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -54,14 +76,13 @@ use tokio::sync::watch;
 pub use self::clock::SystemClock;
 pub use self::config::Config;
 pub use self::data_dir::DataDir;
+pub use self::parts::{JobParts, Parts, Subscribers};
 
 use self::api::http::auth::ApiKeys;
 use self::api::http::browser::AllowedHosts;
 use self::api::{ApiSettings, App};
-use self::controls::ControlsView;
 use self::data_dir::Part;
-use self::dispatch::{DispatchSettings, Dispatcher, RetentionSettings};
-use self::events::WakeUps;
+use self::dispatch::{DispatchSettings, Dispatcher, Randomness, RetentionSettings};
 use self::registry::DiskRegistry;
 use self::runtime::RuntimeConfig;
 use self::services::secrets::SecretFile;
@@ -72,24 +93,6 @@ use self::store::access::SqliteAccess;
 use self::store::embedded::{EmbeddedStore, with_room};
 use self::store::memory::MemoryStore;
 use self::telemetry::DiscardedLog;
-
-/// The drivers that a host is made of.
-pub struct Parts {
-    /// The store of jobs.
-    pub store: Arc<dyn Store>,
-    /// The store of plugins.
-    pub registry: Arc<dyn PluginRegistry>,
-    /// Runs attempts.
-    pub runtime: Arc<dyn Runtime>,
-    /// The store of API keys and the audit log.
-    pub access: Arc<dyn AccessStore>,
-    /// The clock.
-    pub clock: Arc<dyn Clock>,
-    /// Resolves the grants of a plugin when an attempt starts.
-    pub grantor: Arc<dyn CapabilityProvider>,
-    /// The store of secrets.
-    pub secrets: Arc<dyn SecretStore>,
-}
 
 /// A host that listens, and handles no requests yet.
 pub struct Host {
@@ -135,21 +138,8 @@ async fn build_in(data: &DataDir, config: Config) -> anyhow::Result<Host> {
     let registry =
         Arc::new(DiskRegistry::open(&data.path().join("plugins"), config.disk.plugin_bytes)?);
     Part::Plugins.note_in(data.path());
-    let runtime = runtime::start(
-        config.isolation == config::Isolation::Process,
-        RuntimeConfig {
-            slots: config.workers.get() as usize,
-            guest_threads: guest_threads(&config),
-            ceiling: config.limit_policy()?.ceiling,
-            cache_dir: Some(data.path().join("compiled")),
-            cache_bytes: config.disk.compiled_bytes,
-            cache_free_bytes: config.disk.free_bytes,
-            compile_limits: Some(config.compile_limits()),
-            stack_bytes: config.stack_bytes,
-            ..RuntimeConfig::default()
-        },
-        registry.clone(),
-    )?;
+    let in_processes = config.isolation == config::Isolation::Process;
+    let runtime = runtime::start(in_processes, runtime_config(data, &config)?, registry.clone())?;
     privacy::protect_memory().context("cannot protect the memory of this process")?;
     let clock = Arc::new(SystemClock::default());
     // Last, because opening the store reclaims running jobs: a start that fails before changes
@@ -167,7 +157,8 @@ async fn build_in(data: &DataDir, config: Config) -> anyhow::Result<Host> {
     let values = Arc::new(Values::open(data.path(), Bounds { most_bytes, free_bytes })?);
     let shared = SharedServices { secrets: secrets.clone(), web, values };
     let grantor = Arc::new(GrantedCapabilities::new(registry.clone(), shared));
-    let parts = Parts { store, registry, runtime, access, clock, grantor, secrets };
+    let jobs = JobParts { store, runtime, grantor, clock };
+    let parts = Parts { jobs, registry, access, secrets };
     front.host(config, parts).await
 }
 
@@ -212,52 +203,18 @@ impl Front {
     /// Builds the host that handles the requests of this listener.
     async fn host(self, config: Config, parts: Parts) -> anyhow::Result<Host> {
         let Self { listener, keys } = self;
-        let store = parts.store;
-        // Before the dispatcher, which reads them when it starts attempts.
-        let controls = ControlsView::of(&*store).await?;
-        let wake_ups = WakeUps::by(&store.changes());
+        let changes = parts.jobs.store.changes();
+        let subscribers = Subscribers::of(&*parts.jobs.store).await?;
         let _discarded =
-            DiscardedLog::start(&store.changes()).context("cannot start a thread for the log")?;
+            DiscardedLog::start(&changes).context("cannot start a thread for the log")?;
         let limits = config.limit_policy()?;
         let seeds = data_dir::seed_key(&config.data)?;
+        let random = Randomness { jitter: Arc::new(rand::random::<f64>), seeds };
         let (stopping, is_stopping) = watch::channel(false);
-        let dispatcher = Dispatcher::new(
-            dispatch::Parts {
-                store: store.clone(),
-                runtime: parts.runtime.clone(),
-                clock: parts.clock.clone(),
-                wake_ups: wake_ups.clone(),
-                controls: controls.clone(),
-                jitter: Arc::new(rand::random::<f64>),
-                seeds,
-                grantor: parts.grantor.clone(),
-            },
-            dispatch_settings(&config, limits.ceiling),
-        );
-        let app = App::new(
-            api::Parts {
-                store,
-                registry: parts.registry,
-                runtime: parts.runtime,
-                access: parts.access,
-                secrets: parts.secrets,
-                clock: parts.clock,
-                grantor: parts.grantor,
-                wake_ups,
-                controls,
-                stopping: is_stopping,
-            },
-            ApiSettings {
-                limits,
-                capacity: config.capacity(),
-                payload_bytes: config.payload_bytes,
-                plugin_bytes: config.plugin_bytes,
-                data: config.data.clone(),
-                free_bytes: config.disk.free_bytes,
-                keys,
-                allowed_hosts: AllowedHosts::new(&config.allowed_hosts),
-            },
-        );
+        let (jobs, settings) = (parts.jobs.clone(), dispatch_settings(&config, limits.ceiling));
+        let dispatcher = Dispatcher::new(jobs, subscribers.clone(), random, settings);
+        let settings = api_settings(&config, limits, keys);
+        let app = App::new(parts, subscribers, is_stopping, settings);
         Ok(Host { config, listener, app, dispatcher, stopping, _discarded, _data: None })
     }
 }
@@ -299,6 +256,33 @@ impl Host {
 fn guest_threads(config: &Config) -> usize {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     config.guest_threads.map_or(cores, usize::from)
+}
+
+fn runtime_config(data: &DataDir, config: &Config) -> anyhow::Result<RuntimeConfig> {
+    Ok(RuntimeConfig {
+        slots: config.workers.get() as usize,
+        guest_threads: guest_threads(config),
+        ceiling: config.limit_policy()?.ceiling,
+        cache_dir: Some(data.path().join("compiled")),
+        cache_bytes: config.disk.compiled_bytes,
+        cache_free_bytes: config.disk.free_bytes,
+        compile_limits: Some(config.compile_limits()),
+        stack_bytes: config.stack_bytes,
+        ..RuntimeConfig::default()
+    })
+}
+
+fn api_settings(config: &Config, limits: LimitPolicy, keys: ApiKeys) -> ApiSettings {
+    ApiSettings {
+        limits,
+        capacity: config.capacity(),
+        payload_bytes: config.payload_bytes,
+        plugin_bytes: config.plugin_bytes,
+        data: config.data.clone(),
+        free_bytes: config.disk.free_bytes,
+        keys,
+        allowed_hosts: AllowedHosts::new(&config.allowed_hosts),
+    }
 }
 
 fn dispatch_settings(config: &Config, ceiling: jobwright_core::Limits) -> DispatchSettings {

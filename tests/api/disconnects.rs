@@ -76,7 +76,7 @@ async fn a_removal_continues_when_its_client_disconnects() -> anyhow::Result<()>
         let is_held = Box::new(|name: &str, _: Option<&_>| name == "remove");
         let (inner, latch) = (parts.registry.clone(), latch.clone());
         parts.registry = Arc::new(InterposedRegistry { inner, latch, is_held });
-        parts.grantor = grantor.clone();
+        parts.jobs.grantor = grantor.clone();
         Ok(())
     })
     .await?;
@@ -105,7 +105,7 @@ impl Held {
         });
         let runtime = ScriptedRuntime::default();
         let host = TestHost::replacing(Arc::new(runtime.clone()), |parts, _| {
-            parts.store = store;
+            parts.jobs.store = store;
             Ok(())
         })
         .await?;

@@ -328,7 +328,7 @@ async fn cancelling_many_jobs_stops_when_the_key_is_revoked() -> anyhow::Result<
     let latch = Latch::new();
     let store = Interposed::held(&latch, |name, _| name == "cancel_covered");
     let host = TestHost::replacing(Arc::new(ScriptedRuntime::default()), |parts, _| {
-        parts.store = store;
+        parts.jobs.store = store;
         Ok(())
     })
     .await?;

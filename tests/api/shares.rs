@@ -270,7 +270,7 @@ async fn with_store_and(
     runtime: ScriptedRuntime,
 ) -> anyhow::Result<TestHost> {
     let host = TestHost::replacing(Arc::new(runtime), |parts, _| {
-        parts.store = store;
+        parts.jobs.store = store;
         Ok(())
     })
     .await?;

@@ -50,7 +50,7 @@ impl Slow {
             let (inner, is_held) = (parts.registry.clone(), Box::new(is_held));
             parts.registry = Arc::new(InterposedRegistry { inner, latch: held, is_held });
             let config = RuntimeConfig { slots: 8, guest_threads: 2, ..RuntimeConfig::default() };
-            parts.runtime = Arc::new(InProcessRuntime::new(config, parts.registry.clone())?);
+            parts.jobs.runtime = Arc::new(InProcessRuntime::new(config, parts.registry.clone())?);
             Ok(())
         })
         .await?;

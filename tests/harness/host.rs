@@ -11,7 +11,7 @@ use jobwright::runtime::{InProcessRuntime, RuntimeConfig};
 use jobwright::services::secrets::SecretFile;
 use jobwright::store::access::SqliteAccess;
 use jobwright::store::memory::MemoryStore;
-use jobwright::{Config, Host, Parts, SystemClock};
+use jobwright::{Config, Host, JobParts, Parts, SystemClock};
 use jobwright_core::services::{CapabilityProvider, NoCapabilities};
 use jobwright_core::{AccessStore, Clock, Runtime, Store};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
@@ -62,7 +62,8 @@ impl TestHost {
         let grantor = Arc::new(NoCapabilities);
         let access = Arc::new(SqliteAccess::open(directory.path())?);
         let secrets = Arc::new(SecretFile::open(directory.path())?);
-        let parts = Parts { store, registry, runtime, access, clock, grantor, secrets };
+        let jobs = JobParts { store, runtime, grantor, clock };
+        let parts = Parts { jobs, registry, access, secrets };
         Self::running(jobwright::assemble(config, parts).await?, directory)
     }
 
@@ -77,7 +78,8 @@ impl TestHost {
         let access = Arc::new(SqliteAccess::open(directory.path())?);
         let (secrets, clock) =
             (Arc::new(SecretFile::open(directory.path())?), Arc::new(SystemClock::default()));
-        let parts = Parts { store, registry, runtime, access, clock, grantor, secrets };
+        let jobs = JobParts { store, runtime, grantor, clock };
+        let parts = Parts { jobs, registry, access, secrets };
         Self::running(jobwright::assemble(config, parts).await?, directory)
     }
 
@@ -107,7 +109,8 @@ impl TestHost {
         let (secrets, clock) =
             (Arc::new(SecretFile::open(directory.path())?), Arc::new(SystemClock::default()));
         let grantor = Arc::new(NoCapabilities);
-        let mut parts = Parts { store, registry, runtime, access, clock, grantor, secrets };
+        let jobs = JobParts { store, runtime, grantor, clock };
+        let mut parts = Parts { jobs, registry, access, secrets };
         replace(&mut parts, directory.path())?;
         Self::running(jobwright::assemble(config, parts).await?, directory)
     }

@@ -4,9 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use jobwright::controls::ControlsView;
-use jobwright::dispatch::{DispatchSettings, Dispatcher, Parts, RetentionSettings};
-use jobwright::events::WakeUps;
+use jobwright::dispatch::{DispatchSettings, Dispatcher, Randomness, RetentionSettings};
+use jobwright::{JobParts, Subscribers};
 use jobwright_core::seed::SeedKey;
 use jobwright_core::services::NoCapabilities;
 use jobwright_core::store::Store;
@@ -49,23 +48,24 @@ impl Host {
             unrenewed: Default::default(),
         });
         let api: Arc<dyn Store> = Arc::new(Wire { world: world.clone(), life: life.clone() });
-        let controls = at_once(ControlsView::of(&*api)).expect("the store works");
+        let subscribers = at_once(Subscribers::of(&*api)).expect("the store works");
         let guests = Arc::new(Guests::new(world.clone(), life.clone()));
         let rng = world.rng.clone();
-        let parts = Parts {
+        let parts = JobParts {
             store: api.clone(),
             runtime: guests.clone() as Arc<dyn Runtime>,
             clock: Arc::new(world.clock.clone()),
-            wake_ups: WakeUps::by(&api.changes()),
-            controls,
+            grantor: Arc::new(NoCapabilities),
+        };
+        let random = Randomness {
             jitter: Arc::new(move || rng.fraction()),
             // These guests use no random numbers.
             seeds: SeedKey::new([0; 32]),
-            grantor: Arc::new(NoCapabilities),
         };
         let (stop, stopping) = watch::channel(false);
         let grace = Duration::from_millis(world.rng.below(20_000));
-        let running = tokio::spawn(Dispatcher::new(parts, settings()).run(stopping, grace));
+        let dispatcher = Dispatcher::new(parts, subscribers, random, settings());
+        let running = tokio::spawn(dispatcher.run(stopping, grace));
         Self { life, guests, api, stop, running }
     }
 

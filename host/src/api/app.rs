@@ -3,21 +3,13 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use jobwright_core::access::AccessStore;
-use jobwright_core::clock::Clock;
-use jobwright_core::registry::PluginRegistry;
-use jobwright_core::runtime::Runtime;
-use jobwright_core::secret::SecretStore;
-use jobwright_core::services::CapabilityProvider;
-use jobwright_core::store::Store;
 use tokio::sync::{Mutex, watch};
 
 use super::http::body::Bodies;
 use super::http::response_budget::Responses;
 use super::settings::ApiSettings;
-use crate::controls::ControlsView;
-use crate::events::WakeUps;
-use crate::intake::{self, Intake, IntakeSettings};
+use crate::intake::{Intake, IntakeSettings};
+use crate::parts::{Parts, Subscribers};
 use crate::shares::{Shares, table};
 use crate::telemetry::Refusals;
 
@@ -36,24 +28,10 @@ impl Deref for App {
 
 /// What handlers use.
 pub struct AppState {
-    /// The store of jobs.
-    pub store: Arc<dyn Store>,
-    /// The registry of plugins.
-    pub registry: Arc<dyn PluginRegistry>,
-    /// Inspects and compiles uploads.
-    pub runtime: Arc<dyn Runtime>,
-    /// The store of keys and of the audit log.
-    pub access: Arc<dyn AccessStore>,
-    /// The store of secrets.
-    pub secrets: Arc<dyn SecretStore>,
-    /// The clock.
-    pub clock: Arc<dyn Clock>,
-    /// Removes the stored values of removed plugins.
-    pub grantor: Arc<dyn CapabilityProvider>,
-    /// Wakes requests that wait for jobs.
-    pub wake_ups: Arc<WakeUps>,
-    /// What administrators disabled.
-    pub controls: Arc<ControlsView>,
+    /// The parts of the host.
+    pub parts: Parts,
+    /// What follows the changes of the store.
+    pub subscribers: Subscribers,
     /// Whether the host is stopping.
     pub stopping: watch::Receiver<bool>,
     /// The configuration.
@@ -95,64 +73,30 @@ impl Budgets {
     }
 }
 
-/// What the interface is built from.
-pub struct Parts {
-    /// The store of jobs.
-    pub store: Arc<dyn Store>,
-    /// The registry of plugins.
-    pub registry: Arc<dyn PluginRegistry>,
-    /// Inspects and compiles uploads.
-    pub runtime: Arc<dyn Runtime>,
-    /// The store of keys and of the audit log.
-    pub access: Arc<dyn AccessStore>,
-    /// The store of secrets.
-    pub secrets: Arc<dyn SecretStore>,
-    /// The clock.
-    pub clock: Arc<dyn Clock>,
-    /// Removes the stored values of removed plugins.
-    pub grantor: Arc<dyn CapabilityProvider>,
-    /// Wakes requests that wait for jobs.
-    pub wake_ups: Arc<WakeUps>,
-    /// What administrators disabled.
-    pub controls: Arc<ControlsView>,
-    /// Whether the host is stopping.
-    pub stopping: watch::Receiver<bool>,
-}
-
 impl App {
-    /// The interface to `parts`.
+    /// The interface to `parts`. `stopping` becomes true when the host stops.
     #[must_use]
-    pub fn new(parts: Parts, settings: ApiSettings) -> Self {
-        let intake = intake(&parts, &settings);
+    pub fn new(
+        parts: Parts,
+        subscribers: Subscribers,
+        stopping: watch::Receiver<bool>,
+        settings: ApiSettings,
+    ) -> Self {
+        let intake = IntakeSettings {
+            limits: settings.limits,
+            payload_bytes: settings.payload_bytes,
+            data: settings.data.clone(),
+            free_bytes: settings.free_bytes,
+        };
         Self(Arc::new(AppState {
-            store: parts.store,
-            registry: parts.registry,
-            runtime: parts.runtime,
-            access: parts.access,
-            secrets: parts.secrets,
-            clock: parts.clock,
-            grantor: parts.grantor,
-            wake_ups: parts.wake_ups,
-            controls: parts.controls,
-            stopping: parts.stopping,
-            intake,
+            intake: Intake::new(parts.clone(), subscribers.clone(), intake),
+            parts,
+            subscribers,
+            stopping,
             budgets: Budgets::new(&settings),
             refusals: Refusals::default(),
             administration: Mutex::default(),
             settings,
         }))
     }
-}
-
-fn intake(parts: &Parts, settings: &ApiSettings) -> Intake {
-    let of = intake::Parts {
-        store: parts.store.clone(),
-        registry: parts.registry.clone(),
-        clock: parts.clock.clone(),
-        controls: parts.controls.clone(),
-        wake_ups: parts.wake_ups.clone(),
-    };
-    let ApiSettings { limits, payload_bytes, free_bytes, .. } = *settings;
-    let data = settings.data.clone();
-    Intake::new(of, IntakeSettings { limits, payload_bytes, data, free_bytes })
 }

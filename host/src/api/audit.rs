@@ -38,7 +38,7 @@ pub(super) async fn list(State(app): State<App>, uri: Uri) -> Result<Json<Value>
     let cursor = query.take("cursor", "the `next_cursor` of another page");
     let limit = query.limit(PAGE, MAX_PAGE);
     query.finish()?;
-    let entries = app.access.audit(cursor, limit).await?;
+    let entries = app.parts.access.audit(cursor, limit).await?;
     let next = entries.last().filter(|last| entries.len() == limit && last.id > 1).map(|e| e.id);
     Ok(Json(json!({ "entries": entries, "next_cursor": next })))
 }
@@ -60,12 +60,12 @@ impl App {
         self.still_admits(caller, false)?;
         // Administrators are exempt from the rate limit. Actions on jobs count with submissions, if they count.
         if !caller.may(Scope::Admin) && !action.starts_with("job.") {
-            self.intake.keeps_pace(&caller.tenant, self.clock.now()).await?;
+            self.intake.keeps_pace(&caller.tenant, self.parts.jobs.clock.now()).await?;
         }
         let permit = self.budgets.changes.of(&caller.tenant).acquire().await;
         let act = self.act(caller, action, target, detail);
         let mut entry = act.entry.clone();
-        entry.id = logged(&entry, self.access.record(act).await?)?;
+        entry.id = logged(&entry, self.parts.access.record(act).await?)?;
         self.still_admits(caller, false)?;
         Ok(ActionPermit { entry, _permit: permit })
     }
@@ -82,7 +82,7 @@ impl App {
         deciding: impl Future<Output = Result<D, StoreError>> + Send + 'static,
         word: fn(&D) -> &'static str,
     ) -> Result<D, ApiError> {
-        let (access, mut entry) = (self.access.clone(), permit.entry.clone());
+        let (access, mut entry) = (self.parts.access.clone(), permit.entry.clone());
         let action = async move {
             let decision = deciding.await?;
             entry.detail = json!({ "decision": word(&decision) });
@@ -101,14 +101,14 @@ impl App {
     /// If the caller is no longer authorized.
     pub(super) async fn revoke_key(&self, id: &str, act: Act) -> Result<ApiKey, ApiError> {
         let entry = act.entry.clone();
-        logged(&entry, self.access.revoke_key(id, act).await?)
+        logged(&entry, self.parts.access.revoke_key(id, act).await?)
     }
 
     /// The record of an action at the present time.
     pub(super) fn act(&self, caller: &Caller, action: &str, target: &str, detail: Value) -> Act {
         let entry = AuditEntry {
             id: 0,
-            at: self.clock.now(),
+            at: self.parts.jobs.clock.now(),
             actor: caller.actor.clone(),
             tenant: caller.tenant.clone(),
             action: action.to_owned(),

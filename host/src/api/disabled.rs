@@ -154,7 +154,7 @@ pub(super) async fn disable<T: Target>(
     let body = app.body(&caller, body, "request", MAX_BYTES).await?.bytes;
     let (jobs, note) = parse(utf8(&body, "request")?, app.note(&caller))?;
     let cancels = jobs == Jobs::Cancel;
-    let held = app.store.holds().await?;
+    let held = app.parts.jobs.store.holds().await?;
     let own = held.keys().filter(|other| other.stops() && other.owner() == hold.owner());
     if own.count() >= MAX_HOLDS && !held.contains_key(&hold) {
         let detail = format!(
@@ -171,7 +171,7 @@ pub(super) async fn disable<T: Target>(
     let detail = json!({ "cancels_jobs": cancels, "reason": note.reason });
     let permit = app.audit(&caller, T::ACTIONS[0], &target.name(), detail).await?;
     if is_change {
-        app.store.set_held(hold.clone(), Some(note)).await?;
+        app.parts.jobs.store.set_held(hold.clone(), Some(note)).await?;
     }
     // The submissions that `drained` waits for may wait for a permit themselves.
     drop(permit);
@@ -187,7 +187,7 @@ pub(super) async fn enable<T: Target>(
     Path(target): Path<T>,
 ) -> Result<Json<Value>, ApiError> {
     let hold = target.hold(&caller)?;
-    let (by_operator, held) = (hold.clone().by_operator(), app.store.holds().await?);
+    let (by_operator, held) = (hold.clone().by_operator(), app.parts.jobs.store.holds().await?);
     if !caller.may(Scope::Admin) && held.contains_key(&by_operator) {
         let detail = format!(
             "an administrator disabled {}: only an administrator can enable it",
@@ -202,7 +202,7 @@ pub(super) async fn enable<T: Target>(
     }
     let _permit = app.audit(&caller, T::ACTIONS[1], &target.name(), json!({})).await?;
     for hold in present {
-        app.store.set_held(hold, None).await?;
+        app.parts.jobs.store.set_held(hold, None).await?;
     }
     Ok(Json(json!({ "disabled": false })))
 }
@@ -211,7 +211,9 @@ pub(super) async fn enable<T: Target>(
 pub(super) async fn list(State(app): State<App>) -> Result<Json<Value>, ApiError> {
     let mut disabled: BTreeMap<Hold, HoldNote> = BTreeMap::new();
     // The holds of administrators come last in the order, so their notes replace those of tenants.
-    for (hold, note) in app.store.holds().await?.into_iter().filter(|(hold, _)| hold.stops()) {
+    for (hold, note) in
+        app.parts.jobs.store.holds().await?.into_iter().filter(|(hold, _)| hold.stops())
+    {
         let hold = match hold {
             Hold::Operator(hold) => *hold,
             hold => hold,
@@ -235,7 +237,12 @@ impl App {
         let mut cancelled = 0;
         loop {
             self.still_admits(caller, false)?;
-            let some = self.store.cancel_covered(hold.clone(), self.clock.now(), BATCH).await?;
+            let some = self
+                .parts
+                .jobs
+                .store
+                .cancel_covered(hold.clone(), self.parts.jobs.clock.now(), BATCH)
+                .await?;
             cancelled += some.len();
             if some.is_empty() {
                 return Ok(cancelled);
@@ -245,7 +252,7 @@ impl App {
 
     /// The note of a hold that `caller` places now, without a reason.
     pub(super) fn note(&self, caller: &Caller) -> HoldNote {
-        let (by, at) = (Some(caller.actor.clone()), Some(self.clock.now()));
+        let (by, at) = (Some(caller.actor.clone()), Some(self.parts.jobs.clock.now()));
         HoldNote { by, at, reason: None }
     }
 }

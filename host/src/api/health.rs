@@ -21,8 +21,8 @@ pub(super) async fn ready(State(app): State<App>, headers: HeaderMap) -> (Status
     let Err(Unready { code, reason, public }) = app.ready() else {
         return (StatusCode::OK, Json(json!({ "status": "ready" })));
     };
-    let (keys, now) = (&app.settings.keys, app.clock.now());
-    let caller = auth::identify(&headers, keys, &*app.access, now);
+    let (keys, now) = (&app.settings.keys, app.parts.jobs.clock.now());
+    let caller = auth::identify(&headers, keys, &*app.parts.access, now);
     let may_see = public || caller.is_ok_and(|caller| caller.may(Scope::JobsRead));
     let reason = if may_see {
         reason
@@ -57,11 +57,16 @@ impl App {
             let code = code.as_str();
             Unready { code, reason, public: false }
         };
-        let store = self.store.ready();
+        let store = self.parts.jobs.store.ready();
         store.map_err(|error| unready(ProblemCode::StoreUnavailable, error.to_string()))?;
-        let disk = self.intake.has_disk_for_jobs(self.clock.now());
+        let disk = self.intake.has_disk_for_jobs(self.parts.jobs.clock.now());
         disk.map_err(|low| unready(ProblemCode::DiskLow, low.to_string()))?;
-        let full = self.store.full().map(|full| unready(ProblemCode::QueueFull, full.to_string()));
+        let full = self
+            .parts
+            .jobs
+            .store
+            .full()
+            .map(|full| unready(ProblemCode::QueueFull, full.to_string()));
         full.map_or(Ok(()), Err)
     }
 }

@@ -47,14 +47,14 @@ pub(super) async fn create(
     let _lock = app.administration.lock().await;
     // Another request may have created the first key meanwhile, or revoked the key of the caller.
     app.still_admits(&caller, false)?;
-    let now = app.clock.now();
+    let now = app.parts.jobs.clock.now();
     let key = draft(utf8(&body, "key")?, now)?;
-    let keys = app.access.keys().await?;
+    let keys = app.parts.access.keys().await?;
     let Some(evicted) = access::evictable(&keys, MAX_KEYS, now) else {
         let detail = format!("{MAX_KEYS} keys are valid, the maximum: revoke some first");
         return Err(ApiError::new(ProblemCode::TooManyKeys, detail));
     };
-    if auth::is_open(&app.settings.keys, &*app.access)? && !is_lasting_admin_key(&key, now) {
+    if auth::is_open(&app.settings.keys, &*app.parts.access)? && !is_lasting_admin_key(&key, now) {
         let detail = "once the host has a key, every request needs one: the first key must have the \
                       scope admin and must not expire, so that it can create others";
         return Err(ApiError::new(ProblemCode::FirstKey, detail));
@@ -66,9 +66,9 @@ pub(super) async fn create(
         json!({ "name": name, "tenant": tenant, "scopes": scopes, "expires_at": expires_at });
     let _permit = app.audit(&caller, "key.create", &key.id, detail).await?;
     for old in evicted {
-        app.access.forget_key(&old.id).await?;
+        app.parts.access.forget_key(&old.id).await?;
     }
-    app.access.add_key(key.clone(), Digest::of(token.as_bytes())).await?;
+    app.parts.access.add_key(key.clone(), Digest::of(token.as_bytes())).await?;
     let mut view = view(&key, now);
     view["key"] = token.into();
     Ok(CredentialsChanged::mark((StatusCode::CREATED, Json(view))))
@@ -89,7 +89,7 @@ impl App {
         removed: &[ApiKey],
         others: &[ApiKey],
     ) -> Result<(), ApiError> {
-        let now = self.clock.now();
+        let now = self.parts.jobs.clock.now();
         let is_admin = |key: &ApiKey| key.is_valid(now) && key.scopes.contains(&Scope::Admin);
         let is_left = || others.iter().any(|other| is_lasting_admin_key(other, now));
         if self.settings.keys.has_file() || !removed.iter().any(is_admin) || is_left() {
@@ -131,7 +131,7 @@ fn draft(text: &str, now: Timestamp) -> Result<ApiKey, ApiError> {
 }
 
 pub(super) async fn list(State(app): State<App>) -> Result<Json<Value>, ApiError> {
-    let (keys, now) = (app.access.keys().await?, app.clock.now());
+    let (keys, now) = (app.parts.access.keys().await?, app.parts.jobs.clock.now());
     Ok(Json(json!({ "keys": keys.iter().map(|key| view(key, now)).collect::<Vec<_>>() })))
 }
 
@@ -155,11 +155,11 @@ pub(super) async fn revoke(
 ) -> Result<Response, ApiError> {
     let _lock = app.administration.lock().await;
     app.still_admits(&caller, false)?;
-    let keys = app.access.keys().await?;
+    let keys = app.parts.access.keys().await?;
     let unknown = || ApiError::new(ProblemCode::KeyNotFound, "there is no key with this id");
     let (removed, others): (Vec<_>, Vec<_>) = keys.into_iter().partition(|key| key.id == id);
     let key = removed.first().ok_or_else(unknown)?;
-    let now = app.clock.now();
+    let now = app.parts.jobs.clock.now();
     app.check_admin_key_remains(&removed, &others)?;
     if key.revoked_at.is_some() {
         return Ok(Json(view(key, now)).into_response());

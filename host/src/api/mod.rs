@@ -22,7 +22,7 @@ use axum::http::Method;
 use axum::routing::get;
 use jobwright_core::access::Scope;
 
-pub use self::app::{App, Parts};
+pub use self::app::App;
 use self::http::error::ApiError;
 use self::http::layers;
 pub use self::http::problem_code::ProblemCode;

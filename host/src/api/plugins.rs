@@ -86,20 +86,22 @@ async fn publish(
     NamedUpload { name, version, body }: NamedUpload,
 ) -> Result<Published, ApiError> {
     let wasm = body.bytes.clone();
-    app.intake.has_disk_beside_jobs(app.clock.now())?;
+    app.intake.has_disk_beside_jobs(app.parts.jobs.clock.now())?;
     let inspection = inspect(app, &caller.tenant, wasm.clone()).await?;
     let digest = Digest::of(&wasm);
-    if let Err(unprepared) = app.runtime.prepare(&caller.tenant, digest, wasm.clone()).await {
+    if let Err(unprepared) =
+        app.parts.jobs.runtime.prepare(&caller.tenant, digest, wasm.clone()).await
+    {
         tracing::info!(plugin = %name, %digest, %unprepared, "refused a plugin");
         return Err(unprepared.into());
     }
     let tenant = caller.tenant.clone();
-    let tenant_bytes = app.store.tenant(&tenant).await?.plugin_bytes;
+    let tenant_bytes = app.parts.jobs.store.tenant(&tenant).await?.plugin_bytes;
     let detail = json!({ "version": version, "digest": digest });
     // `audit` checks the key again, as compiling may have taken minutes.
     let _permit = app.audit(caller, "plugin.upload", name.as_str(), detail).await?;
     let upload = Upload { tenant, tenant_bytes, name: name.clone(), version, wasm, inspection };
-    let published = app.registry.publish(upload, app.clock.now()).await?;
+    let published = app.parts.registry.publish(upload, app.parts.jobs.clock.now()).await?;
     if let Published::Created(version) = &published {
         tracing::info!(plugin = %name, version = %version.version, %digest, "published a plugin");
     }
@@ -116,7 +118,7 @@ async fn inspect(app: &App, tenant: &TenantName, wasm: Bytes) -> Result<Inspecti
         let detail = format!("other uploads were inspected for {seconds} s; try again later");
         ApiError::busy(detail)
     })?;
-    let runtime = app.runtime.clone();
+    let runtime = app.parts.jobs.runtime.clone();
     let inspect = move || {
         // Until the inspection ends: it goes on if the client disconnects.
         let _permit = permit;
@@ -134,7 +136,7 @@ pub(super) async fn list(
     let mut query = Query::of(&uri);
     let after: Option<PluginName> = query.parse("cursor", ProblemCode::InvalidName);
     query.finish()?;
-    let page = || app.registry.list(&caller.tenant, after.as_ref(), PAGE);
+    let page = || app.parts.registry.list(&caller.tenant, after.as_ref(), PAGE);
     let bytes = page().iter().map(view_bytes).sum();
     let permit = app.budgets.responses.of(&caller.tenant).acquire(bytes).await?;
     let plugins = page();
@@ -174,7 +176,7 @@ pub(super) async fn wasm(
     let name = parse_name(&name)?;
     let version = app.version(&caller, &name, &version)?;
     let missing = || ApiError::internal(format!("the bytes of {} are missing", version.digest));
-    let bytes = app.registry.open(&version.digest).await?.ok_or_else(missing)?;
+    let bytes = app.parts.registry.open(&version.digest).await?.ok_or_else(missing)?;
     let body = content::Described { length: version.size_bytes, digest: version.digest };
     let name = format!("{name}-{}.wasm", version.version);
     Ok(content::serve_in_pieces(bytes, &body, "application/wasm", &name))
@@ -201,7 +203,7 @@ pub(super) async fn remove_version(
 impl App {
     /// A plugin of the caller's tenant.
     pub(super) fn installed(&self, caller: &Caller, name: &PluginName) -> Result<Plugin, ApiError> {
-        let plugin = self.registry.get(&caller.tenant, name);
+        let plugin = self.parts.registry.get(&caller.tenant, name);
         Ok(plugin.ok_or_else(|| NotFound::Plugin(name.clone()))?)
     }
 
@@ -214,7 +216,7 @@ impl App {
     ) -> Result<PluginVersion, ApiError> {
         let selector = Selector::Exact(parse_version(version)?);
         let reference = PluginRef { name: name.clone(), selector };
-        Ok(self.registry.resolve(&caller.tenant, &reference)?.version)
+        Ok(self.parts.registry.resolve(&caller.tenant, &reference)?.version)
     }
 
     async fn remove(
@@ -233,10 +235,10 @@ impl App {
         self.no_job_needs(&caller.tenant, &name, version.as_ref())?;
         let detail = json!({ "version": version });
         let _permit = self.audit(&caller, "plugin.remove", name.as_str(), detail).await?;
-        let removed = self.registry.remove(&caller.tenant, &name, version.as_ref()).await;
-        if self.registry.get(&caller.tenant, &name).is_none() {
+        let removed = self.parts.registry.remove(&caller.tenant, &name, version.as_ref()).await;
+        if self.parts.registry.get(&caller.tenant, &name).is_none() {
             // Even after an error: another plugin can get this name, and must not see these values.
-            self.grantor.forget(&caller.tenant, &name).await;
+            self.parts.jobs.grantor.forget(&caller.tenant, &name).await;
         }
         if removed? { Ok(StatusCode::NO_CONTENT) } else { Err(NotFound::Plugin(name).into()) }
     }
@@ -251,7 +253,7 @@ impl App {
         name: &PluginName,
         version: Option<&Version>,
     ) -> Result<(), ApiError> {
-        let jobs = self.store.uses(tenant, name, version);
+        let jobs = self.parts.jobs.store.uses(tenant, name, version);
         if jobs == 0 {
             return Ok(());
         }
@@ -287,7 +289,7 @@ impl App {
         };
         let page = Page { before: None, most: PAGE };
         let permit = self.budgets.listings.of(tenant).acquire().await;
-        let (store, now) = (self.store.clone(), self.clock.now());
+        let (store, now) = (self.parts.jobs.store.clone(), self.parts.jobs.clock.now());
         let listing = async move { store.list(filter, page, now).await };
         let discarded = detached::run(permit, listing).await.ok()?.ok()?.jobs;
         let lost = discarded.into_iter().filter(|job| job.lifecycle.lost >= MAX_LOST);
@@ -307,7 +309,7 @@ impl App {
             "name": name,
             "default_version": default,
             "settings": settings,
-            "disabled": self.controls.is_disabled(&hold),
+            "disabled": self.subscribers.controls.is_disabled(&hold),
             "versions": versions.collect::<Vec<_>>(),
         })
     }
@@ -322,7 +324,7 @@ impl App {
         let (tenant, plugin, digest) = (tenant.clone(), name.clone(), version.digest);
         let hold = Hold::Version { tenant, plugin, version: version.version.clone() };
         let holds = [hold, Hold::Digest(digest)];
-        let disabled = holds.iter().any(|hold| self.controls.is_disabled(hold));
+        let disabled = holds.iter().any(|hold| self.subscribers.controls.is_disabled(hold));
         let mut view = version_view(name, version);
         view["disabled"] = disabled.into();
         view

@@ -40,7 +40,7 @@ pub(super) struct QueueView {
 }
 
 pub(super) async fn list(State(app): State<App>, By(caller): By) -> Result<Json<Value>, ApiError> {
-    let (all, holds) = (all(&app, &caller.tenant).await?, app.store.holds().await?);
+    let (all, holds) = (all(&app, &caller.tenant).await?, app.parts.jobs.store.holds().await?);
     let queues: Vec<_> = all.into_iter().map(|counts| QueueView::new(counts, &holds)).collect();
     Ok(Json(json!({ "queues": queues })))
 }
@@ -94,7 +94,7 @@ async fn set_held(
     note: Option<HoldNote>,
 ) -> Result<Json<QueueView>, ApiError> {
     let hold = Hold::Queue { tenant: caller.tenant.clone(), queue: queue.clone() };
-    let holds = app.store.holds().await?;
+    let holds = app.parts.jobs.store.holds().await?;
     let is_change = match (&note, holds.get(&hold)) {
         (None, old) => old.is_some(),
         (Some(_), None) => true,
@@ -106,7 +106,7 @@ async fn set_held(
             None => ("queue.resume", json!({})),
         };
         let _permit = app.audit(caller, action, queue.as_str(), detail).await?;
-        app.store.set_held(hold, note).await?;
+        app.parts.jobs.store.set_held(hold, note).await?;
     }
     shown(app, &caller.tenant, &queue).await
 }
@@ -128,7 +128,7 @@ async fn shown(
     tenant: &TenantName,
     name: &QueueName,
 ) -> Result<Json<QueueView>, ApiError> {
-    let (all, holds) = (all(app, tenant).await?, app.store.holds().await?);
+    let (all, holds) = (all(app, tenant).await?, app.parts.jobs.store.holds().await?);
     let limits = &app.settings.capacity;
     let empty = || QueueCounts::empty(tenant.clone(), name.clone(), limits);
     let counts = all.into_iter().find(|queue| &queue.name == name).unwrap_or_else(empty);
@@ -139,7 +139,7 @@ async fn shown(
 async fn all(app: &App, tenant: &TenantName) -> Result<Vec<QueueCounts>, ApiError> {
     // The permit limits the load on the store's writer, which counts the jobs.
     let permit = app.budgets.listings.of(tenant).acquire().await;
-    let (store, now) = (app.store.clone(), app.clock.now());
+    let (store, now) = (app.parts.jobs.store.clone(), app.parts.jobs.clock.now());
     let mut queues = detached::run(permit, async move { store.counts(now).await }).await??;
     queues.retain(|queue| &queue.tenant == tenant);
     let default = QueueName::default();

@@ -20,7 +20,7 @@ use super::http::problem_code::ProblemCode;
 const MAX_BYTES: u64 = 32 << 10;
 
 pub(super) async fn list(State(app): State<App>, By(caller): By) -> Json<Value> {
-    let all = app.secrets.list(&caller.tenant);
+    let all = app.parts.secrets.list(&caller.tenant);
     let secrets: Vec<Value> = all.iter().map(|(name, secret)| view(name, secret)).collect();
     Json(json!({ "secrets": secrets }))
 }
@@ -35,11 +35,11 @@ pub(super) async fn set(
     let body = app.body(&caller, body, "secret", MAX_BYTES).await?.bytes;
     let fields = Fields::of_json(utf8(&body, "secret")?, "secret")?;
     let (value, origins) = parse_secret(fields)?;
-    let secret = Secret { value, origins, created_at: app.clock.now() };
+    let secret = Secret { value, origins, created_at: app.parts.jobs.clock.now() };
     let shown = view(&name, &secret);
     let detail = json!({ "origins": secret.origins });
     let _permit = app.audit(&caller, "secret.set", name.as_str(), detail).await?;
-    let is_new = app.secrets.set(&caller.tenant, &name, secret).await?;
+    let is_new = app.parts.secrets.set(&caller.tenant, &name, secret).await?;
     Ok((if is_new { StatusCode::CREATED } else { StatusCode::OK }, Json(shown)))
 }
 
@@ -50,7 +50,7 @@ pub(super) async fn remove(
 ) -> Result<StatusCode, ApiError> {
     let name = parse(&name)?;
     let _permit = app.audit(&caller, "secret.remove", name.as_str(), json!({})).await?;
-    if app.secrets.remove(&caller.tenant, &name, app.clock.now()).await? {
+    if app.parts.secrets.remove(&caller.tenant, &name, app.parts.jobs.clock.now()).await? {
         Ok(StatusCode::NO_CONTENT)
     } else {
         Err(ApiError::new(ProblemCode::SecretNotFound, format!("there is no secret `{name}`")))

@@ -30,10 +30,10 @@ const MAX_TENANTS: usize = 1000;
 
 pub(super) async fn list(State(app): State<App>) -> Result<Json<Value>, ApiError> {
     let mut tenants: BTreeMap<TenantName, TenantLimits> =
-        app.store.tenants().await?.into_iter().collect();
+        app.parts.jobs.store.tenants().await?.into_iter().collect();
     // Tenants with keys or a hold are listed too, and the default tenant.
-    let with_keys = app.access.keys().await?.into_iter().map(|key| key.tenant);
-    let disabled = app.store.holds().await?.into_keys().filter_map(|hold| match hold {
+    let with_keys = app.parts.access.keys().await?.into_iter().map(|key| key.tenant);
+    let disabled = app.parts.jobs.store.holds().await?.into_keys().filter_map(|hold| match hold {
         Hold::Tenant(name) => Some(name),
         _ => None,
     });
@@ -49,7 +49,7 @@ pub(super) async fn show(
     Path(name): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
     let name = parse(&name)?;
-    let limits = app.store.tenant(&name).await?;
+    let limits = app.parts.jobs.store.tenant(&name).await?;
     Ok(Json(app.view(&name, &limits)))
 }
 
@@ -63,7 +63,7 @@ pub(super) async fn configure(
     let name = parse(&name)?;
     let body = app.body(&caller, body, "limits", MAX_BYTES).await?.bytes;
     let _lock = app.administration.lock().await;
-    let before = app.store.tenant(&name).await?;
+    let before = app.parts.jobs.store.tenant(&name).await?;
     let mut limits = before;
     let mut fields = Fields::of_json(utf8(&body, "limits")?, "limits")?;
     match fields.take_object("limits") {
@@ -78,7 +78,7 @@ pub(super) async fn configure(
     if limits == before {
         return Ok(Json(app.view(&name, &limits)));
     }
-    let known = app.store.tenants().await?;
+    let known = app.parts.jobs.store.tenants().await?;
     if known.len() >= MAX_TENANTS && !known.iter().any(|(known, _)| known == &name) {
         let detail = format!(
             "{MAX_TENANTS} tenants have limits, the maximum: remove those of another tenant with \
@@ -88,7 +88,7 @@ pub(super) async fn configure(
     }
     let detail = audit::change(&before, &limits);
     let _permit = app.audit(&caller, "tenant.configure", name.as_str(), detail).await?;
-    app.store.set_tenant(name.clone(), limits).await?;
+    app.parts.jobs.store.set_tenant(name.clone(), limits).await?;
     Ok(Json(app.view(&name, &limits)))
 }
 
@@ -107,7 +107,7 @@ pub(super) async fn remove(
     }
     let _lock = app.administration.lock().await;
     app.check_unused(&name).await?;
-    let keys = app.access.keys().await?;
+    let keys = app.parts.access.keys().await?;
     let (own, others): (Vec<_>, Vec<_>) = keys.into_iter().partition(|key| key.tenant == name);
     app.check_admin_key_remains(&own, &others)?;
     let belongings = app.belongings(&name, own).await?;
@@ -145,9 +145,10 @@ impl App {
         tenant: &TenantName,
         keys: Vec<ApiKey>,
     ) -> Result<Belongings, ApiError> {
-        let secrets = self.secrets.list(tenant).into_iter().map(|(name, _)| name).collect();
-        let holds = self.store.holds().await?.into_keys().filter(|hold| hold.is_of(tenant));
-        let limits = self.store.tenant(tenant).await?;
+        let secrets = self.parts.secrets.list(tenant).into_iter().map(|(name, _)| name).collect();
+        let holds =
+            self.parts.jobs.store.holds().await?.into_keys().filter(|hold| hold.is_of(tenant));
+        let limits = self.parts.jobs.store.tenant(tenant).await?;
         Ok(Belongings { keys, secrets, holds: holds.collect(), limits })
     }
 
@@ -161,14 +162,14 @@ impl App {
             // The removal is authorized already, even if the caller's own key is revoked by it.
             let act = self.act(caller, "key.revoke", &key.id, json!({ "tenant": tenant }));
             self.revoke_key(&key.id, Act { proof: Proof::File, ..act }).await?;
-            self.access.forget_key(&key.id).await?;
+            self.parts.access.forget_key(&key.id).await?;
         }
         for secret in belongings.secrets {
-            self.secrets.remove(tenant, &secret, self.clock.now()).await?;
+            self.parts.secrets.remove(tenant, &secret, self.parts.jobs.clock.now()).await?;
         }
-        self.store.set_tenant(tenant.clone(), TenantLimits::default()).await?;
+        self.parts.jobs.store.set_tenant(tenant.clone(), TenantLimits::default()).await?;
         for hold in belongings.holds {
-            self.store.set_held(hold, None).await?;
+            self.parts.jobs.store.set_held(hold, None).await?;
         }
         Ok(())
     }
@@ -193,13 +194,13 @@ impl App {
     /// If it has some.
     async fn check_unused(&self, name: &TenantName) -> Result<(), ApiError> {
         let in_use = |detail: String| Err(ApiError::new(ProblemCode::TenantInUse, detail));
-        if let Some(plugin) = self.registry.list(name, None, 1).first() {
+        if let Some(plugin) = self.parts.registry.list(name, None, 1).first() {
             return in_use(format!(
                 "tenant `{name}` has the plugin `{}`, and maybe others: remove its plugins first",
                 plugin.name
             ));
         }
-        let queues = self.store.counts(self.clock.now()).await?;
+        let queues = self.parts.jobs.store.counts(self.parts.jobs.clock.now()).await?;
         let jobs: usize = queues
             .iter()
             .filter(|queue| &queue.tenant == name)
@@ -214,7 +215,7 @@ impl App {
     }
 
     fn view(&self, name: &TenantName, limits: &TenantLimits) -> Value {
-        let disabled = self.controls.is_disabled(&Hold::Tenant(name.clone()));
+        let disabled = self.subscribers.controls.is_disabled(&Hold::Tenant(name.clone()));
         json!({ "name": name, "limits": limits, "disabled": disabled })
     }
 }

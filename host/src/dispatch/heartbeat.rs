@@ -35,7 +35,7 @@ impl Dispatcher {
 
     async fn heartbeat(&self) {
         let no_claim = tokio::time::timeout(CLAIM_TIMEOUT, self.claiming.lock()).await;
-        let now = self.clock.now();
+        let now = self.parts.clock.now();
         if self.renew(now).await && no_claim.is_ok() {
             self.reap(now).await;
         }
@@ -47,7 +47,7 @@ impl Dispatcher {
         if leases.is_empty() {
             return true;
         }
-        match self.store.renew(leases.clone(), after(now, self.settings.lease), now).await {
+        match self.parts.store.renew(leases.clone(), after(now, self.settings.lease), now).await {
             Err(error) => {
                 tracing::warn!(%error, "cannot renew leases");
                 false
@@ -79,7 +79,7 @@ impl Dispatcher {
     async fn save(&self, logged: &Mutex<HashMap<(JobId, u32), u64>>) {
         let traces = self.in_flight.traces();
         if !traces.is_empty()
-            && let Err(error) = self.store.alive(self.clock.now()).await
+            && let Err(error) = self.parts.store.alive(self.parts.clock.now()).await
         {
             tracing::warn!(%error, "cannot record that the host is alive");
         }
@@ -103,7 +103,7 @@ impl Dispatcher {
         if update.is_empty() {
             return;
         }
-        if let Err(error) = self.store.save_progress(lease, update).await {
+        if let Err(error) = self.parts.store.save_progress(lease, update).await {
             tracing::warn!(job = %lease.job, %error, "cannot save the progress and checkpoint");
         }
     }

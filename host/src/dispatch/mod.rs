@@ -19,17 +19,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jobwright_core::change::Listener;
-use jobwright_core::clock::{Clock, after};
+use jobwright_core::clock::after;
 use jobwright_core::limits::Limits;
-use jobwright_core::runtime::{Runtime, StopReason};
+use jobwright_core::runtime::StopReason;
 use jobwright_core::seed::SeedKey;
-use jobwright_core::services::CapabilityProvider;
-use jobwright_core::store::Store;
 use tokio::sync::{Mutex, Semaphore, watch};
 
 use self::in_flight::InFlight;
-use crate::controls::ControlsView;
 use crate::events::WakeUps;
+use crate::parts::{JobParts, Subscribers};
 use crate::telemetry::Refusals;
 
 /// The maximum number of ended attempts that wait for the commit of their verdict while their slots are in use
@@ -74,14 +72,10 @@ pub struct RetentionSettings {
 
 /// Runs jobs until the host stops. Its tasks share it.
 pub struct Dispatcher {
-    store: Arc<dyn Store>,
-    runtime: Arc<dyn Runtime>,
-    clock: Arc<dyn Clock>,
+    parts: JobParts,
     wake_ups: Arc<WakeUps>,
     in_flight: Arc<InFlight>,
-    jitter: Jitter,
-    seeds: SeedKey,
-    grantor: Arc<dyn CapabilityProvider>,
+    random: Randomness,
     settings: DispatchSettings,
     /// One permit for each attempt in flight.
     slots: Arc<Semaphore>,
@@ -95,24 +89,12 @@ pub struct Dispatcher {
     refusals: Refusals,
 }
 
-/// What a dispatcher is built from.
-pub struct Parts {
-    /// The store of jobs.
-    pub store: Arc<dyn Store>,
-    /// Runs attempts.
-    pub runtime: Arc<dyn Runtime>,
-    /// The clock.
-    pub clock: Arc<dyn Clock>,
-    /// Wakes the claim loop when there may be work.
-    pub wake_ups: Arc<WakeUps>,
-    /// What administrators disabled.
-    pub controls: Arc<ControlsView>,
+/// The random numbers of a dispatcher and its attempts.
+pub struct Randomness {
     /// Randomizes the back-off of retries, so that jobs that failed together do not return together.
     pub jitter: Jitter,
     /// The key from which the seeds of attempts are derived.
     pub seeds: SeedKey,
-    /// Resolves the grants of plugins.
-    pub grantor: Arc<dyn CapabilityProvider>,
 }
 
 /// Random numbers from 0 to 1. They are a parameter, so that tests can replay a history.
@@ -121,20 +103,22 @@ pub type Jitter = Arc<dyn Fn() -> f64 + Send + Sync>;
 impl Dispatcher {
     /// A dispatcher, which does nothing before [`Self::run`].
     #[must_use]
-    pub fn new(parts: Parts, settings: DispatchSettings) -> Self {
-        let in_flight = InFlight::new(parts.controls, parts.wake_ups.clone());
+    pub fn new(
+        parts: JobParts,
+        subscribers: Subscribers,
+        random: Randomness,
+        settings: DispatchSettings,
+    ) -> Self {
+        let Subscribers { controls, wake_ups } = subscribers;
+        let in_flight = InFlight::new(controls, wake_ups.clone());
         let listener: Arc<dyn Listener> = in_flight.clone();
         parts.store.changes().listen(Arc::downgrade(&listener));
         let pages = usize::try_from(settings.memory_bytes / PAGE_BYTES).unwrap_or(usize::MAX);
         Self {
-            store: parts.store,
-            runtime: parts.runtime,
-            clock: parts.clock,
-            wake_ups: parts.wake_ups,
+            parts,
+            wake_ups,
             in_flight,
-            jitter: parts.jitter,
-            seeds: parts.seeds,
-            grantor: parts.grantor,
+            random,
             slots: Arc::new(Semaphore::new(settings.slots as usize)),
             memory: Arc::new(Semaphore::new(pages.min(Semaphore::MAX_PERMITS))),
             finishing: Semaphore::new(MAX_FINISHING as usize),
@@ -182,7 +166,7 @@ impl Dispatcher {
     /// Calls `work` again and again, with pauses of `every`.
     async fn repeat<F: Future<Output = ()>>(&self, every: Duration, work: impl Fn() -> F) {
         loop {
-            self.clock.sleep_until(after(self.clock.now(), every)).await;
+            self.parts.clock.sleep_until(after(self.parts.clock.now(), every)).await;
             work().await;
         }
     }

@@ -19,7 +19,7 @@ impl Dispatcher {
     /// Reclaims leases that have expired at `now`. Any host can do this; no leader is needed.
     pub(super) async fn reap(&self, now: Timestamp) {
         loop {
-            match self.store.reclaim_expired(now, BATCH).await {
+            match self.parts.store.reclaim_expired(now, BATCH).await {
                 Ok(reclaimed) if reclaimed.is_empty() => return,
                 Ok(reclaimed) => {
                     tracing::warn!(jobs = reclaimed.len(), "reclaimed jobs of lost attempts");
@@ -38,7 +38,7 @@ impl Dispatcher {
     }
 
     async fn prune(&self) {
-        let now = self.clock.now();
+        let now = self.parts.clock.now();
         let before = |kept: Duration| now.checked_sub(kept).unwrap_or(Timestamp::MIN);
         let retention = Retention {
             completed_before: before(self.settings.retention.completed),
@@ -46,7 +46,7 @@ impl Dispatcher {
             now,
         };
         loop {
-            match self.store.prune(retention, BATCH).await {
+            match self.parts.store.prune(retention, BATCH).await {
                 Ok(BATCH) => {}
                 Ok(_) => return,
                 Err(error) => {

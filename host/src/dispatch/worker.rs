@@ -78,13 +78,13 @@ impl Dispatcher {
         let mut polls = true;
         while !*stopping.borrow() {
             let next = self.claim_and_start(polls).await;
-            let poll = after(self.clock.now(), self.settings.poll);
+            let poll = after(self.parts.clock.now(), self.settings.poll);
             let wake_at = next.next_due.map_or(poll, |due| due.min(poll));
             polls = tokio::select! {
                 // A random choice between ready branches would make histories irreproducible.
                 biased;
                 () = self.wake_ups.work.notified() => false,
-                () = self.clock.sleep_until(wake_at) => true,
+                () = self.parts.clock.sleep_until(wake_at) => true,
                 _ = stopping.changed() => false,
             };
             let free = self.slots.available_permits();
@@ -103,9 +103,9 @@ impl Dispatcher {
             return NextClaim { next_due: None, more: true };
         }
         let _claiming = self.claiming.lock().await;
-        let now = self.clock.now();
+        let now = self.parts.clock.now();
         let Claimed { leased, next_due, more } =
-            match self.store.claim(self.claim_for(slots, now), now).await {
+            match self.parts.store.claim(self.claim_for(slots, now), now).await {
                 Ok(claimed) => claimed,
                 Err(error) => {
                     tracing::warn!(%error, "cannot claim");
@@ -129,7 +129,7 @@ impl Dispatcher {
             reserve: Reserve::new(host, reserved_slots as usize)
                 .fitting(Limits::DEFAULT.host_bytes()),
             expires_at: after(now, self.settings.lease),
-            wall: self.clock.wall(),
+            wall: self.parts.clock.wall(),
         }
     }
 
@@ -171,7 +171,7 @@ impl Dispatcher {
     /// Runs an attempt, and records how it ended.
     async fn attempt(self: Arc<Self>, begun: Begun, permits: Permits) {
         let Begun { lease, job, payload, limits, traces, resumed, signal, enlisted } = begun;
-        let granted = self.grantor.open(&job, &traces.log);
+        let granted = self.parts.grantor.open(&job, &traces.log);
         let grants = granted.grants.clone();
         let start = self.start_of(&job, lease.attempt, &grants);
         if start.determinism_withdrawn {
@@ -186,7 +186,7 @@ impl Dispatcher {
             granted,
             start,
         };
-        let ended = self.runtime.run(attempt, signal).await;
+        let ended = self.parts.runtime.run(attempt, signal).await;
         let started = Started { lease, job, limits, resumed, start, grants, traces };
         let finish = self.conclude(&started, ended);
         // The guest has ended, so other attempts can have its slot. The lease is renewed until the verdict is
@@ -208,9 +208,9 @@ impl Dispatcher {
         let lifecycle = &job.lifecycle;
         let queued = until(lifecycle.scheduled_at, lifecycle.attempted_at.unwrap_or_default());
         ended.usage.queue_ms = millis(queued);
-        let now = self.clock.now();
+        let now = self.parts.clock.now();
         ended.outcome = retry::settle(lifecycle, ended.outcome, now);
-        let verdict = retry::decide(job, &ended.outcome, now, (self.jitter)());
+        let verdict = retry::decide(job, &ended.outcome, now, (self.random.jitter)());
         let record = AttemptRecord {
             start: Some(*start),
             resumed: *resumed,
@@ -230,9 +230,9 @@ impl Dispatcher {
     fn start_of(&self, job: &Job, attempt: u32, grants: &Grants) -> Start {
         let determinism_withdrawn = job.spec.is_determinism_withdrawn(grants);
         let start = if job.spec.deterministic && !determinism_withdrawn {
-            Start::new(self.seeds.seed(job.id, None), job.created_at)
+            Start::new(self.random.seeds.seed(job.id, None), job.created_at)
         } else {
-            Start::new(self.seeds.seed(job.id, Some(attempt)), self.clock.wall())
+            Start::new(self.random.seeds.seed(job.id, Some(attempt)), self.parts.clock.wall())
         };
         Start { determinism_withdrawn, ..start.under(grants) }
     }
@@ -240,7 +240,7 @@ impl Dispatcher {
     /// Writes a verdict, and repeats that while the store is unavailable: otherwise the attempt would be lost.
     async fn finish(&self, finish: Finish) {
         loop {
-            match self.store.finish(finish.clone(), self.clock.now()).await {
+            match self.parts.store.finish(finish.clone(), self.parts.clock.now()).await {
                 Ok(Finished::Recorded(_)) => return,
                 Ok(Finished::LeaseLost) => {
                     let (job, attempt) = (finish.lease.job, finish.lease.attempt);
@@ -249,7 +249,7 @@ impl Dispatcher {
                 }
                 Err(error) => {
                     tracing::warn!(job = %finish.lease.job, %error, "cannot write the verdict of an attempt; trying again");
-                    self.clock.sleep_until(after(self.clock.now(), FINISH_RETRY)).await;
+                    self.parts.clock.sleep_until(after(self.parts.clock.now(), FINISH_RETRY)).await;
                 }
             }
         }
@@ -260,7 +260,7 @@ impl Dispatcher {
         if log.bytes.is_empty() {
             return;
         }
-        if let Err(error) = self.store.save_log(lease.job, lease.attempt, log).await {
+        if let Err(error) = self.parts.store.save_log(lease.job, lease.attempt, log).await {
             tracing::warn!(job = %lease.job, %error, "cannot store the log of an attempt");
         }
     }

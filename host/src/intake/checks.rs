@@ -1,15 +1,13 @@
 //! The checks of a submission, one function each.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use jobwright_core::clock::{Clock, Timestamp};
+use jobwright_core::clock::Timestamp;
 use jobwright_core::hold::JobLabels;
 use jobwright_core::job::{JobId, JobSpec, NewJob};
 use jobwright_core::limits::LimitPolicy;
 use jobwright_core::plugin::{PluginRef, Selector};
-use jobwright_core::registry::PluginRegistry;
-use jobwright_core::store::{Enqueued, Store};
+use jobwright_core::store::Enqueued;
 use jobwright_core::tenant::TenantName;
 
 use super::draft::{Context, Due, JobDraft};
@@ -17,22 +15,7 @@ use super::floor::DiskFloor;
 use super::pace::Paces;
 use super::refused::Refused;
 use super::submission::{Accepted, RequestKey, Submitter};
-use crate::controls::ControlsView;
-use crate::events::WakeUps;
-
-/// The drivers and views that intake uses.
-pub struct Parts {
-    /// The store of jobs.
-    pub store: Arc<dyn Store>,
-    /// The store of plugins.
-    pub registry: Arc<dyn PluginRegistry>,
-    /// The clock.
-    pub clock: Arc<dyn Clock>,
-    /// The holds.
-    pub controls: Arc<ControlsView>,
-    /// Wakes submitters that wait for room.
-    pub wake_ups: Arc<WakeUps>,
-}
+use crate::parts::{Parts, Subscribers};
 
 /// The operator's settings for accepting jobs.
 #[derive(Debug, Clone)]
@@ -50,15 +33,16 @@ pub struct IntakeSettings {
 /// See the module's text.
 pub(super) struct Checks {
     pub(super) parts: Parts,
+    pub(super) subscribers: Subscribers,
     settings: IntakeSettings,
     floor: DiskFloor,
     paces: Paces,
 }
 
 impl Checks {
-    pub(super) fn new(parts: Parts, settings: IntakeSettings) -> Self {
+    pub(super) fn new(parts: Parts, subscribers: Subscribers, settings: IntakeSettings) -> Self {
         let floor = DiskFloor::new(&settings.data, settings.free_bytes);
-        Self { parts, settings, floor, paces: Paces::default() }
+        Self { parts, subscribers, settings, floor, paces: Paces::default() }
     }
 
     /// The job that was accepted under this key before.
@@ -68,7 +52,7 @@ impl Checks {
         key: &RequestKey,
         now: Timestamp,
     ) -> Result<Option<Accepted>, Refused> {
-        match self.parts.store.repeated(tenant, &key.dedup(now), now).await? {
+        match self.parts.jobs.store.repeated(tenant, &key.dedup(now), now).await? {
             None => Ok(None),
             Some(Enqueued::Duplicate(first)) => Ok(Some(Accepted::Repeated(first))),
             Some(Enqueued::KeyReused) => Err(Refused::KeyReused),
@@ -101,7 +85,7 @@ impl Checks {
         self.enabled(&spec)?;
         // A time of the wall clock that has passed means now.
         let at = due.time(now);
-        let on_wall = matches!(due, Due::At(_)) && at > self.parts.clock.wall();
+        let on_wall = matches!(due, Due::At(_)) && at > self.parts.jobs.clock.wall();
         let scheduled_at = if on_wall { at } else { at.max(now) };
         let id = JobId::new(now);
         Ok(NewJob { id, spec, payload, scheduled_at, on_wall, dedup: None })
@@ -109,7 +93,7 @@ impl Checks {
 
     /// Refuses a job that a hold covers.
     fn enabled(&self, spec: &JobSpec) -> Result<(), Refused> {
-        match self.parts.controls.disabled(&JobLabels::from(spec)) {
+        match self.subscribers.controls.disabled(&JobLabels::from(spec)) {
             None => Ok(()),
             Some(disabled) => Err(Refused::Disabled(disabled)),
         }
@@ -124,7 +108,7 @@ impl Checks {
 
     /// Refuses jobs while there is less free disk space than the floor.
     pub(super) fn disk(&self, now: Timestamp) -> Result<(), Refused> {
-        self.floor.check(self.parts.store.spare_bytes(), now).map_err(Refused::DiskLow)
+        self.floor.check(self.parts.jobs.store.spare_bytes(), now).map_err(Refused::DiskLow)
     }
 
     /// Like [`Self::disk`], for data other than jobs, such as a plugin.
@@ -139,7 +123,7 @@ impl Checks {
         jobs: usize,
         now: Timestamp,
     ) -> Result<(), Refused> {
-        let Some(rate) = self.parts.store.tenant(tenant).await?.jobs_per_second else {
+        let Some(rate) = self.parts.jobs.store.tenant(tenant).await?.jobs_per_second else {
             return Ok(());
         };
         let admitted = self.paces.admit(tenant, rate, jobs, now);

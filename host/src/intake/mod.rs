@@ -22,7 +22,7 @@ mod refused;
 mod submission;
 mod submit;
 
-pub use self::checks::{IntakeSettings, Parts};
+pub use self::checks::IntakeSettings;
 pub use self::draft::{Due, JobDraft, JobOptions, TOO_FAR, fault_of_payload};
 pub use self::plugin_locks::PluginLocks;
 pub use self::refused::{FieldFault, NotAdmitted, Refused};

@@ -9,12 +9,13 @@ use jobwright_core::store::Enqueued;
 use jobwright_core::tenant::TenantName;
 
 use super::answers::Answers;
-use super::checks::{Checks, IntakeSettings, Parts};
+use super::checks::{Checks, IntakeSettings};
 use super::draft::JobDraft;
 use super::plugin_locks::{Accepting, PluginLocks};
 use super::refused::Refused;
 use super::submission::{Accepted, Answer, Order, RequestKey, Submission};
 use crate::detached;
+use crate::parts::{Parts, Subscribers};
 
 /// The interval at which a submitter that waits for room retries without a wake-up.
 const ROOM_POLL: Duration = Duration::from_millis(100);
@@ -51,8 +52,9 @@ struct Round {
 impl Intake {
     /// Accepts jobs with these parts.
     #[must_use]
-    pub fn new(parts: Parts, settings: IntakeSettings) -> Self {
-        Self { checks: Checks::new(parts, settings), plugins: PluginLocks::default() }
+    pub fn new(parts: Parts, subscribers: Subscribers, settings: IntakeSettings) -> Self {
+        let checks = Checks::new(parts, subscribers, settings);
+        Self { checks, plugins: PluginLocks::default() }
     }
 
     /// Accepts or refuses each job, and returns the answers in the order of the jobs.
@@ -65,7 +67,7 @@ impl Intake {
         order: &Order<'_>,
         submissions: Vec<Submission>,
     ) -> Result<Vec<Answer>, Refused> {
-        let now = self.checks.parts.clock.now();
+        let now = self.checks.parts.jobs.clock.now();
         let mut answers = Answers::of(submissions.len());
         let entries = self.unless_repeated(order, submissions, &mut answers).await;
         let plugins = entries.iter().map(|entry| &entry.draft.plugin.name).collect();
@@ -99,7 +101,7 @@ impl Intake {
     pub async fn resubmit(&self, spec: &JobSpec) -> Result<Accepting, Refused> {
         let stays = self.plugins.accepting(&spec.tenant, [&spec.plugin].into()).await;
         self.checks.runnable(spec)?;
-        self.disk_and_pace(&spec.tenant, 1, self.checks.parts.clock.now()).await?;
+        self.disk_and_pace(&spec.tenant, 1, self.checks.parts.jobs.clock.now()).await?;
         Ok(stays)
     }
 
@@ -110,7 +112,7 @@ impl Intake {
         submissions: Vec<Submission>,
         answers: &mut Answers,
     ) -> Vec<Entry> {
-        let (tenant, now) = (order.by.tenant(), self.checks.parts.clock.now());
+        let (tenant, now) = (order.by.tenant(), self.checks.parts.jobs.clock.now());
         let mut entries = Vec::with_capacity(submissions.len());
         for (at, Submission { draft, key }) in submissions.into_iter().enumerate() {
             let before = match &key {
@@ -144,7 +146,7 @@ impl Intake {
         mut round: Round,
         answers: &mut Answers,
     ) -> Result<(), Refused> {
-        let wake_ups = &self.checks.parts.wake_ups;
+        let wake_ups = &self.checks.subscribers.wake_ups;
         let mut place = None;
         loop {
             // Before the store is asked, so that no wake-up in between is missed.
@@ -157,7 +159,7 @@ impl Intake {
             if place.is_none() {
                 place = Some(wake_ups.waiters.place(order.by.tenant())?);
             }
-            let clock = &self.checks.parts.clock;
+            let clock = &self.checks.parts.jobs.clock;
             tokio::select! {
                 () = room => {}
                 () = clock.sleep_until(after(now, ROOM_POLL).min(order.deadline)) => {}
@@ -173,7 +175,7 @@ impl Intake {
         waiting: Vec<Checked>,
         answers: &mut Answers,
     ) -> Result<Round, Refused> {
-        let now = self.checks.parts.clock.now();
+        let now = self.checks.parts.jobs.clock.now();
         let plugins = waiting.iter().map(|waiting| &waiting.job.spec.plugin).collect();
         let stays = self.plugins.accepting(order.by.tenant(), plugins).await;
         let mut jobs = Vec::with_capacity(waiting.len());
@@ -201,7 +203,7 @@ impl Intake {
         for Checked { job, key, .. } in &mut jobs {
             job.dedup = key.as_ref().map(|key| key.dedup(now));
         }
-        let store = self.checks.parts.store.clone();
+        let store = self.checks.parts.jobs.store.clone();
         let stored: Vec<NewJob> = jobs.iter().map(|checked| checked.job.clone()).collect();
         let enqueuing = async move { store.enqueue(stored, now).await };
         // The store may still enqueue the jobs after the submitter has disconnected, so their

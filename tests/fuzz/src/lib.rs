@@ -10,13 +10,12 @@ use bytes::Bytes;
 use jobwright::api::http::auth::ApiKeys;
 use jobwright::api::http::browser::AllowedHosts;
 use jobwright::api::{self, ApiSettings, App};
-use jobwright::controls::ControlsView;
-use jobwright::events::WakeUps;
 use jobwright::registry::DiskRegistry;
 use jobwright::runtime::{Allocator, InProcessRuntime, RuntimeConfig};
 use jobwright::services::secrets::SecretFile;
 use jobwright::store::access::SqliteAccess;
 use jobwright::store::memory::MemoryStore;
+use jobwright::{JobParts, Parts, Subscribers};
 use jobwright_core::clock::Timestamp;
 use jobwright_core::job::{Job, JobId, JobSpec, Payload, Priority};
 use jobwright_core::limits::{Fuel, LimitPolicy};
@@ -54,18 +53,19 @@ impl Host {
         let runtime = Arc::new(InProcessRuntime::new(config, registry.clone())?);
         let (_, stopping) = tokio::sync::watch::channel(false);
         let app = App::new(
-            api::Parts {
-                store: Arc::new(MemoryStore::new(Default::default())),
+            Parts {
+                jobs: JobParts {
+                    store: Arc::new(MemoryStore::new(Default::default())),
+                    runtime: runtime.clone(),
+                    grantor: Arc::new(jobwright_core::services::NoCapabilities),
+                    clock: Arc::new(jobwright::SystemClock::default()),
+                },
                 registry: registry.clone(),
-                runtime: runtime.clone(),
                 access: Arc::new(SqliteAccess::open(folder.path())?),
                 secrets: Arc::new(SecretFile::open(folder.path())?),
-                clock: Arc::new(jobwright::SystemClock::default()),
-                grantor: Arc::new(jobwright_core::services::NoCapabilities),
-                wake_ups: Arc::<WakeUps>::default(),
-                controls: Arc::<ControlsView>::default(),
-                stopping,
             },
+            Subscribers::default(),
+            stopping,
             ApiSettings {
                 limits: LimitPolicy::default(),
                 capacity: Default::default(),

@@ -70,8 +70,8 @@ impl CredentialsChanged {
 
 impl App {
     fn identify(&self, request: &Request) -> Result<Caller, ApiError> {
-        let (keys, now) = (&self.settings.keys, self.clock.now());
-        auth::identify(request.headers(), keys, &*self.access, now)
+        let (keys, now) = (&self.settings.keys, self.parts.jobs.clock.now());
+        auth::identify(request.headers(), keys, &*self.parts.access, now)
     }
 
     /// Checks the credentials of `caller` again: a key can be revoked or expire, and a tenant be disabled,
@@ -84,10 +84,16 @@ impl App {
         caller: &Caller,
         reads: bool,
     ) -> Result<(), NotAdmitted> {
-        if !auth::is_valid(caller, &self.settings.keys, &*self.access, self.clock.now())? {
+        if !auth::is_valid(
+            caller,
+            &self.settings.keys,
+            &*self.parts.access,
+            self.parts.jobs.clock.now(),
+        )? {
             return Err(NotAdmitted::KeyInvalid);
         }
-        let is_disabled = self.controls.is_disabled(&Hold::Tenant(caller.tenant.clone()));
+        let is_disabled =
+            self.subscribers.controls.is_disabled(&Hold::Tenant(caller.tenant.clone()));
         if is_disabled && !reads && !caller.may(Scope::Admin) {
             return Err(NotAdmitted::TenantDisabled(caller.tenant.clone()));
         }

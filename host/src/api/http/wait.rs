@@ -87,17 +87,18 @@ impl App {
         id: JobId,
         deadline: Timestamp,
     ) -> Result<Option<Job>, ApiError> {
-        let waiter = self.wake_ups.waiters.listen(tenant, id).map_err(ApiError::busy)?;
+        let waiter =
+            self.subscribers.wake_ups.waiters.listen(tenant, id).map_err(ApiError::busy)?;
         loop {
             let hint = waiter.hint();
-            let now = self.clock.now();
-            match self.store.get(id).await? {
+            let now = self.parts.jobs.clock.now();
+            match self.parts.jobs.store.get(id).await? {
                 Some(job) if !job.lifecycle.state.is_finalized() && now < deadline => {}
                 other => return Ok(other),
             }
             tokio::select! {
                 () = hint => {}
-                () = self.clock.sleep_until(after(now, POLL).min(deadline)) => {}
+                () = self.parts.jobs.clock.sleep_until(after(now, POLL).min(deadline)) => {}
             }
         }
     }

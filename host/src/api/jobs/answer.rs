@@ -40,7 +40,7 @@ impl App {
         };
         // The media type of the output may be wrong: a setting of the plugin can override it.
         let json = json.and_then(|output| output::embeddable(&output.bytes));
-        let view = JobView::new(job, json.as_deref(), self.clock.now());
+        let view = JobView::new(job, json.as_deref(), self.parts.jobs.clock.now());
         let response = (status, located(job.id), Json(view)).into_response();
         Ok(match permit {
             Some(permit) => permit.attach(response),
@@ -56,7 +56,7 @@ impl App {
         permit: &ResponsePermit,
     ) -> Result<Option<Output>, ApiError> {
         let reading_permit = self.budgets.reads.of(tenant).acquire().await;
-        let store = self.store.clone();
+        let store = self.parts.jobs.store.clone();
         let reading = async move { store.output(id).await };
         Ok(detached::run((reading_permit, permit.clone()), reading).await??)
     }
@@ -69,11 +69,12 @@ impl App {
         status: StatusCode,
         id: JobId,
     ) -> Result<Response, ApiError> {
-        let job = self.store.get(id).await?.ok_or_else(|| unknown(id))?;
+        let job = self.parts.jobs.store.get(id).await?.ok_or_else(|| unknown(id))?;
         if caller.may(Scope::JobsRead) {
             return self.answer(caller, status, &job).await;
         }
-        let (state, attempt) = (job.lifecycle.phase(self.clock.now()), job.lifecycle.attempt);
+        let (state, attempt) =
+            (job.lifecycle.phase(self.parts.jobs.clock.now()), job.lifecycle.attempt);
         let brief = Json(json!({ "id": id, "state": state, "attempt": attempt }));
         Ok((status, located(id), brief).into_response())
     }

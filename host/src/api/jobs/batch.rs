@@ -37,7 +37,7 @@ pub(in crate::api) async fn create_batch(
         return Err(ApiError::new(ProblemCode::InvalidIdempotencyKey, detail));
     }
     let body = app.body(&caller, body, "batch", MAX_BYTES).await?;
-    let now = app.clock.now();
+    let now = app.parts.jobs.clock.now();
     let reader = Reader { settings: &app.settings, now };
     let (mut read, mut submissions) = (Vec::new(), Vec::new());
     for text in texts(utf8(&body.bytes, "batch")?)? {
@@ -88,8 +88,8 @@ impl App {
 
     /// The result of a job that was accepted before: its present state, `null` if it was pruned.
     async fn repeated(&self, id: JobId) -> Result<Value, ApiError> {
-        let job = self.store.get(id).await?;
-        let state = job.map(|job| job.lifecycle.phase(self.clock.now()));
+        let job = self.parts.jobs.store.get(id).await?;
+        let state = job.map(|job| job.lifecycle.phase(self.parts.jobs.clock.now()));
         Ok(json!({ "status": 202, "id": id, "replayed": true, "state": state }))
     }
 }

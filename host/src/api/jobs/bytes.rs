@@ -28,7 +28,7 @@ pub(in crate::api) async fn payload(
     let permit =
         app.budgets.responses.of(&caller.tenant).acquire(app.settings.payload_bytes).await?;
     let turn = app.budgets.reads.of(&caller.tenant).acquire().await;
-    let store = app.store.clone();
+    let store = app.parts.jobs.store.clone();
     let reading = async move { store.payload(id).await };
     let payload = detached::run((turn, permit.clone()), reading).await??;
     let Payload { content_type, bytes } = payload.ok_or_else(|| unknown(id))?;
@@ -46,14 +46,14 @@ pub(in crate::api) async fn output(
     while let Some(stored) = &job.output {
         let permit = app.budgets.responses.of(&caller.tenant).acquire(stored.bytes).await?;
         let Some(output) = app.read_output(&caller.tenant, id, &permit).await? else { break };
-        let now = app.store.get(id).await?.ok_or_else(|| unknown(id))?;
+        let now = app.parts.jobs.store.get(id).await?.ok_or_else(|| unknown(id))?;
         if now.output.as_ref() == Some(stored) && now.has_completed() == job.has_completed() {
             return Ok(permit.attach(left(&job, stored, output)));
         }
         // Another attempt has stored an output meanwhile.
         job = now;
     }
-    let state = state_word(job.lifecycle.phase(app.clock.now()));
+    let state = state_word(job.lifecycle.phase(app.parts.jobs.clock.now()));
     let detail = format!("job {id} has no output: its state is {state}");
     Err(ApiError::new(ProblemCode::NoOutput, detail))
 }
@@ -97,7 +97,7 @@ pub(in crate::api) async fn logs(
     let most = attempts.saturating_mul(job.spec.limits.log_bytes);
     let permit = app.budgets.responses.of(&caller.tenant).acquire(most).await?;
     let turn = app.budgets.reads.of(&caller.tenant).acquire().await;
-    let store = app.store.clone();
+    let store = app.parts.jobs.store.clone();
     let reading = async move { store.logs(id).await };
     let mut logs = detached::run((turn, permit.clone()), reading).await??;
     logs.retain(|log| wanted.is_none_or(|attempt| log.attempt == attempt));

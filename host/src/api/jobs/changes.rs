@@ -51,7 +51,7 @@ pub(in crate::api) async fn retry(
     let id = job.id;
     // The plugin cannot be removed while the job is resubmitted.
     let _stays = app.intake.resubmit(&job.spec).await?;
-    let answer = match job.lifecycle.settled_redrive(app.clock.now()) {
+    let answer = match job.lifecycle.settled_redrive(app.parts.jobs.clock.now()) {
         Some(Redrive::Due) => Redriven::Due,
         Some(Redrive::Running) => Redriven::Running,
         None => app.redrive(&caller, id).await?,
@@ -67,7 +67,7 @@ impl App {
     /// Lets the store cancel a job, with an audit entry of what it decides.
     async fn request_cancel(&self, caller: &Caller, id: JobId) -> Result<CancelRequest, ApiError> {
         let turn = self.audit(caller, "job.cancel", &id.to_string(), json!({})).await?;
-        let (store, now) = (self.store.clone(), self.clock.now());
+        let (store, now) = (self.parts.jobs.store.clone(), self.parts.jobs.clock.now());
         let deciding = async move { store.request_cancel(id, now).await };
         let word = |answer: &Option<CancelRequest>| match answer {
             None => "job_not_found",
@@ -82,7 +82,7 @@ impl App {
     /// Lets the store run a job anew, with an audit entry of what it decides.
     async fn redrive(&self, caller: &Caller, id: JobId) -> Result<Redriven, ApiError> {
         let turn = self.audit(caller, "job.retry", &id.to_string(), json!({})).await?;
-        let (store, now) = (self.store.clone(), self.clock.now());
+        let (store, now) = (self.parts.jobs.store.clone(), self.parts.jobs.clock.now());
         let deciding = async move { store.redrive(id, now).await };
         let word = |answer: &Option<Redriven>| match answer {
             None => "job_not_found",

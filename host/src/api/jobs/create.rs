@@ -28,7 +28,7 @@ pub(in crate::api) async fn create(
     };
     let headers = body.headers.clone();
     let body = app.body(&caller, body, what, most).await?;
-    let now = app.clock.now();
+    let now = app.parts.jobs.clock.now();
     let reader = Reader { settings: &app.settings, now };
     let JobRequest { submission, unread } = reader.one(&uri, &headers, body.bytes.clone())?;
     let wait = wait::preferred(&headers);

@@ -70,7 +70,7 @@ pub(in crate::api) async fn list(
     let Listing { filter, page } = Listing::of(&uri, caller.tenant.clone())?;
     let permit = app.budgets.responses.of(&caller.tenant).acquire(PAGE_BYTES).await?;
     let turn = app.budgets.listings.of(&caller.tenant).acquire().await;
-    let (store, now) = (app.store.clone(), app.clock.now());
+    let (store, now) = (app.parts.jobs.store.clone(), app.parts.jobs.clock.now());
     let listing = async move { store.list(filter, page, now).await };
     let page = detached::run((turn, permit.clone()), listing).await??;
     let jobs: Vec<_> = page.jobs.iter().map(|job| JobView::new(job, None, now)).collect();

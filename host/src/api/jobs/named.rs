@@ -26,7 +26,7 @@ impl App {
         match named.whole() {
             Some(id) => {
                 let turn = self.budgets.reads.of(&caller.tenant).acquire().await;
-                let store = self.store.clone();
+                let store = self.parts.jobs.store.clone();
                 let job = detached::run(turn, async move { store.get(id).await }).await??;
                 job.filter(|job| job.spec.tenant == caller.tenant).ok_or_else(|| unknown(id))
             }
@@ -65,7 +65,12 @@ impl App {
         let mut before = Some(prefix.last());
         for _ in 0..PAGES {
             let page = Page { before, most: CANDIDATES + 1 - found.len() };
-            let page = self.store.list(filter.clone(), page, self.clock.now()).await?;
+            let page = self
+                .parts
+                .jobs
+                .store
+                .list(filter.clone(), page, self.parts.jobs.clock.now())
+                .await?;
             found.extend(page.jobs.into_iter().filter(|job| prefix.matches(job.id)));
             before = page.next.filter(|next| prefix.matches(*next));
             if before.is_none() || found.len() > CANDIDATES {

@@ -35,7 +35,7 @@ impl App {
                     Ok(shown) => shown,
                     // The job was accepted, even if there is no memory to show its output.
                     Err(_) => {
-                        let view = JobView::new(&job, None, self.clock.now());
+                        let view = JobView::new(&job, None, self.parts.jobs.clock.now());
                         (StatusCode::ACCEPTED, Json(view)).into_response()
                     }
                 }
@@ -67,7 +67,7 @@ impl App {
         match awaited {
             Some(found) => Ok(found),
             // The job was accepted, even if this host cannot wait for its end.
-            None if is_repeated(accepted) => Ok(self.store.get(accepted.id()).await?),
+            None if is_repeated(accepted) => Ok(self.parts.jobs.store.get(accepted.id()).await?),
             None => Ok(None),
         }
     }

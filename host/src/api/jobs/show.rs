@@ -23,7 +23,7 @@ pub(in crate::api) async fn show(
     let job = match wait {
         None => Some(found),
         Some(span) => {
-            let deadline = after(app.clock.now(), span);
+            let deadline = after(app.parts.jobs.clock.now(), span);
             app.finalized_by(&caller.tenant, id, deadline).await?
         }
     };

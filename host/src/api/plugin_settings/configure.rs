@@ -48,7 +48,7 @@ pub(in crate::api) async fn configure(
     if settings != plugin.settings {
         let detail = audit::change(&plugin.settings, &settings);
         let _permit = app.audit(&caller, "plugin.configure", name.as_str(), detail).await?;
-        let changed = app.registry.configure(&caller.tenant, &name, settings).await?;
+        let changed = app.parts.registry.configure(&caller.tenant, &name, settings).await?;
         changed.ok_or_else(|| NotFound::Plugin(name.clone()))?;
     }
     // The response may wait for a permit; other changes need not.
