@@ -3,7 +3,8 @@
 use anyhow::bail;
 use jobwright_core::limits::{LimitPolicy, Limits, LimitsRequest, STACK_BYTES, show_bytes};
 
-use super::{Config, Isolation, UNBOUNDED};
+use super::derived::UNBOUNDED;
+use super::{Config, Isolation};
 
 impl Config {
     /// Refuses to listen on addresses that other machines can reach without API keys, unless the operator

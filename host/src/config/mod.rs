@@ -2,7 +2,9 @@
 //! key is an error, because a misspelt limit would not apply.
 
 mod check;
+mod derived;
 mod machine;
+mod text;
 
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -11,10 +13,11 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use jobwright_core::capacity::{CapacityLimits, KeptLimits};
-use jobwright_core::limits::{
-    CompileLimits, DEFAULT_STACK_BYTES, LimitPolicy, Limits, LimitsRequest,
-};
-use serde::{Deserialize, Deserializer};
+use jobwright_core::limits::{CompileLimits, DEFAULT_STACK_BYTES, LimitsRequest};
+use serde::Deserialize;
+
+use self::text::{address, duration};
+pub(crate) use self::text::{parse_duration, resolve};
 
 /// The default address of hosts and clients.
 pub const DEFAULT_ADDRESS: &str = "127.0.0.1:7878";
@@ -279,134 +282,10 @@ impl Config {
         let text = std::fs::read_to_string(path).with_context(shown)?;
         toml::from_str(&text).with_context(shown)
     }
-
-    /// The limits for compiling a plugin.
-    #[must_use]
-    pub fn compile_limits(&self) -> CompileLimits {
-        let CompileConfig { timeout, memory_bytes } = self.compile;
-        CompileLimits { timeout, memory_bytes }
-    }
-
-    /// The default limits of jobs, and the maximum that they can request.
-    ///
-    /// # Errors
-    /// If a default exceeds its ceiling.
-    pub fn limit_policy(&self) -> anyhow::Result<LimitPolicy> {
-        let none = LimitsRequest::default();
-        let open = LimitPolicy { default: Limits::CEILING, ceiling: UNBOUNDED };
-        let complete = |policy: LimitPolicy, request: LimitsRequest, what: &str| {
-            policy.complete(request, none, 0).map_err(|faults| {
-                let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
-                anyhow::anyhow!("{what}: {}", faults.join("; "))
-            })
-        };
-        let mut ceiling = complete(open, self.ceilings, "ceilings")?;
-        if self.ceilings.memory_bytes.is_none() {
-            // On a small machine, the default ceiling can be more than the budget.
-            ceiling.memory_bytes = ceiling.memory_bytes.min(self.memory_budget());
-        }
-        let policy = LimitPolicy { default: Limits::DEFAULT, ceiling };
-        let default = complete(policy, self.limits, "limits")?;
-        Ok(LimitPolicy { default, ceiling })
-    }
-
-    /// The limits of unfinished jobs, and of the history.
-    #[must_use]
-    pub fn capacity(&self) -> CapacityLimits {
-        let QueueConfig { capacity, parked_capacity, total, payload_bytes, head_start } =
-            self.queue;
-        let DiskConfig { history_bytes, log_bytes, checkpoint_bytes, .. } = self.disk;
-        let DiskConfig { key_bytes, free_bytes, .. } = self.disk;
-        let kept = KeptLimits { history_bytes, log_bytes, checkpoint_bytes, key_bytes, free_bytes };
-        CapacityLimits {
-            per_queue: capacity,
-            parked_per_queue: parked_capacity,
-            total,
-            payload_bytes,
-            kept,
-            head_start,
-        }
-    }
-
-    /// The number of workers that a queue with a large share leaves free: an eighth by default, and at least
-    /// one if there are several. Without a free worker, a job of another queue waits until a long job ends.
-    #[must_use]
-    pub fn reserved_workers(&self) -> u32 {
-        let workers = self.workers.get();
-        self.reserved_workers.unwrap_or((workers / 8).max(u32::from(workers > 1)))
-    }
-
-    /// The memory for all running attempts together, in bytes. Stacks larger than the default are deducted,
-    /// because they are not counted per job.
-    #[must_use]
-    pub fn memory_budget(&self) -> u64 {
-        self.memory_with_stacks().saturating_sub(self.extra_stack_bytes())
-    }
-
-    /// The memory budget, before stacks are deducted from it.
-    fn memory_with_stacks(&self) -> u64 {
-        self.memory_budget_bytes.unwrap_or_else(|| machine::memory() / 2)
-    }
-
-    /// The size of the stacks of all workers above that of default stacks, in bytes.
-    fn extra_stack_bytes(&self) -> u64 {
-        let extra = self.stack_bytes.saturating_sub(DEFAULT_STACK_BYTES);
-        extra.saturating_mul(self.workers.get().into())
-    }
 }
 
 /// The default limit of the stored values of all plugins, in bytes: that of all logs.
 const DEFAULT_VALUE_BYTES: u64 = 1 << 30;
-
-/// The maximum of the ceilings themselves. 4 GiB is the maximum size of a 32-bit memory; the other values
-/// are above any known use.
-const UNBOUNDED: Limits = Limits {
-    fuel: jobwright_core::limits::Fuel::Unlimited,
-    timeout_ms: 7 * 24 * 60 * 60 * 1000,
-    memory_bytes: 4 << 30,
-    output_bytes: 1 << 30,
-    log_bytes: 64 << 20,
-    tables: 10_000_000,
-    resources: 1_000_000,
-    checkpoint_bytes: 1 << 30,
-    grace_ms: 60_000,
-};
-
-/// Deserializes an address to listen on; see [`resolve`].
-fn address<'de, D: Deserializer<'de>>(from: D) -> Result<SocketAddr, D::Error> {
-    let text = String::deserialize(from)?;
-    resolve(&text).map_err(serde::de::Error::custom)
-}
-
-/// Parses an address, such as `127.0.0.1:7878` or `[::1]:7878`, or resolves a name with a port, such as
-/// `localhost:7878`. Prefers an IPv4 address of a name, because the default address of clients is one.
-pub(crate) fn resolve(text: &str) -> Result<SocketAddr, String> {
-    use std::net::ToSocketAddrs as _;
-    let wrong = |error: std::io::Error| {
-        format!(
-            "`{text}` is neither an IP address with a port, such as 127.0.0.1:7878, nor a name that \
-             resolves, with a port, such as localhost:7878: {error}"
-        )
-    };
-    let mut addresses: Vec<SocketAddr> = text.to_socket_addrs().map_err(wrong)?.collect();
-    addresses.sort_by_key(|address| !address.is_ipv4());
-    addresses.first().copied().ok_or_else(|| format!("`{text}` resolves to no address"))
-}
-
-/// Deserializes a duration, such as `30s`, `1h30m` or `14d`.
-fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
-    let text = String::deserialize(from)?;
-    parse_duration(&text).map_err(serde::de::Error::custom)
-}
-
-/// Parses a duration; see [`duration`].
-pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
-    let span: Result<jiff::Span, _> = text.parse();
-    span.and_then(|span| {
-        span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).and_then(Duration::try_from)
-    })
-    .map_err(|_| format!("`{text}` is not a duration: use 30s, 1h30m or 14d"))
-}
 
 #[cfg(test)]
 mod tests;

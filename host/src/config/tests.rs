@@ -1,3 +1,5 @@
+use jobwright_core::limits::Limits;
+
 use super::*;
 
 #[test]

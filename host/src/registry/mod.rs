@@ -10,6 +10,7 @@
 //! them. A crash leaves at most bytes that no index refers to, and the next start removes them.
 
 pub mod compiled;
+pub(crate) mod compile_request;
 pub(crate) mod compiler;
 mod files;
 mod index;

@@ -2,7 +2,8 @@
 //!
 //! | file | owns |
 //! |---|---|
-//! | [`web`] | one HTTP request to a checked address, and its response |
+//! | [`web`] | HTTP requests, each to a checked address |
+//! | [`exchange`] | one request and its response over a connection |
 //! | [`request`] | the checks of a request before it is sent |
 //! | [`resolver`] | name lookups |
 //! | [`connect`] | connecting to one of several addresses |
@@ -19,6 +20,7 @@
 
 mod body_budget;
 mod connect;
+mod exchange;
 mod masking;
 mod request;
 pub mod resolver;

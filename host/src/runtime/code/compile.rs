@@ -10,7 +10,7 @@ use wasmtime::Engine;
 use super::super::process::sandbox;
 use super::super::profile::Target;
 use super::super::{debug_info, engine, signals};
-use crate::registry::compiler::CompileRequest;
+use crate::registry::compile_request::CompileRequest;
 
 /// If this process was started to compile a plugin: compiles it, and returns the exit code.
 pub(in super::super) fn compile_if_requested() -> Option<ExitCode> {
