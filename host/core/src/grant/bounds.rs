@@ -7,23 +7,32 @@ use crate::limits::bytes::show_bytes;
 use crate::secret::store::MAX_SECRETS;
 use crate::text::shorten;
 
-/// The most places that requests may go to: each is compared with each request.
+/// The maximum number of origins: each is compared with each request.
 pub const MAX_ORIGINS: usize = 100;
 
-/// The most methods, and the most networks, of one of them.
+/// The maximum number of methods, and of networks, of one origin.
 pub const MAX_PER_ORIGIN: usize = 64;
 
-/// The most requests of an attempt at one time: sockets are the host's, which has some thousand.
+/// The maximum number of concurrent requests of an attempt: the host has some thousand sockets.
 pub const MAX_CONCURRENT: u32 = 64;
 
-/// The longest body of a request or a response, in bytes: a quarter of what a host holds of them.
+/// The longest body of a request or a response, in bytes: a quarter of the host's budget for
+/// bodies.
 pub const MAX_BODY_BYTES: u64 = 64 << 20;
 
 impl Grants {
-    /// Every invalid member, with what is wrong with it.
+    /// Every invalid member, with its error.
     #[must_use]
     pub fn faults(&self) -> Vec<(String, String)> {
         let mut faults = vec![];
+        self.length_faults(&mut faults);
+        self.http_faults(&mut faults);
+        self.name_faults(&mut faults);
+        faults
+    }
+
+    /// Lists that are too long.
+    fn length_faults(&self, faults: &mut Vec<(String, String)>) {
         let mut at_most = |field: String, found: usize, most: usize, what: &str| {
             if found > most {
                 faults
@@ -38,6 +47,10 @@ impl Grants {
             let networks = grant.networks.len();
             at_most(format!("http.{place}.networks"), networks, MAX_PER_ORIGIN, "networks");
         }
+    }
+
+    /// Requests of which none would be allowed, and limits of requests that are out of range.
+    fn http_faults(&self, faults: &mut Vec<(String, String)>) {
         for (place, grant) in self.http.iter().enumerate() {
             if grant.methods.as_ref().is_some_and(Vec::is_empty) {
                 let message = "is empty, so nothing is allowed: leave it out to allow every \
@@ -61,11 +74,9 @@ impl Grants {
                 ));
             }
         }
-        self.name_faults(&mut faults);
-        faults
     }
 
-    /// Names that no variable can have, and those that mean two things.
+    /// Invalid names of variables, and names that are used twice.
     fn name_faults(&self, faults: &mut Vec<(String, String)>) {
         for (name, value) in &self.env {
             if let Some(fault) = variable_fault(name, value) {

@@ -9,6 +9,7 @@ use http::header::{
     ACCEPT_CHARSET, ACCEPT_ENCODING, AUTHORIZATION, HeaderName, HeaderValue, IF_RANGE, RANGE,
 };
 use http::request::Parts;
+use http::{HeaderMap, Uri};
 use memchr::memmem;
 use thiserror::Error;
 
@@ -35,19 +36,22 @@ const PARTS: [HeaderName; 3] = [RANGE, IF_RANGE, HeaderName::from_static("a-im")
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Misplaced {
     /// It is in the address, which servers log and pass on.
-    #[error("its path or query contains the secret `{0}`: secrets are allowed in headers only")]
+    #[error("its path or query contains the secret `{0}`: use secrets in headers only")]
     InAddress(SecretName),
     /// The plugin may not use it.
     #[error("the secret `{0}` is not granted to the plugin")]
     NotGranted(SecretName),
     /// There is none of this name.
-    #[error("the secret `{0}` is granted and was never set: use `jobwright secret set {0}`")]
+    #[error("the secret `{0}` is granted but not set: use `jobwright secret set {0}`")]
     NotSet(SecretName),
     /// It is not bound to this origin.
-    #[error("the secret `{0}` is not for this origin")]
+    #[error("the secret `{0}` is not bound to this origin")]
     Elsewhere(SecretName),
     /// The response would be a part, in which secrets are not found.
-    #[error("the header `{0}` asks for a part, in which a secret of this host might be cut")]
+    #[error(
+        "the header `{0}` requests a part of the response, in which a secret could be truncated \
+         and then not masked: leave the header out"
+    )]
     Part(HeaderName),
     /// There are too many of them.
     #[error("its headers exceed {MAX_HEADER_BYTES} bytes with their secrets")]
@@ -65,6 +69,18 @@ pub struct Secrets<'a, F> {
     pub hidden: &'a [SecretValue],
 }
 
+impl<F: Fn(&SecretName) -> Option<Secret>> Secrets<'_, F> {
+    /// A secret that may be sent to `uri`.
+    fn value(&self, name: &SecretName, uri: &Uri) -> Result<SecretValue, Misplaced> {
+        if !self.granted.contains(name) {
+            return Err(Misplaced::NotGranted(name.clone()));
+        }
+        let secret = (self.find)(name).ok_or_else(|| Misplaced::NotSet(name.clone()))?;
+        let belongs = secret.origins.iter().any(|origin| origin.matches(uri));
+        if belongs { Ok(secret.value) } else { Err(Misplaced::Elsewhere(name.clone())) }
+    }
+}
+
 /// Replaces every placeholder in the headers of a request by the secret that it names, as far as that is
 /// granted and for this origin.
 ///
@@ -79,29 +95,13 @@ pub fn place(
     request: &mut Parts,
     secrets: &Secrets<'_, impl Fn(&SecretName) -> Option<Secret>>,
 ) -> Result<Mask, Misplaced> {
-    let address = request.uri.path_and_query().map_or("", |address| address.as_str());
-    // Clients encode the parentheses of an address or not; they do not encode letters.
-    let address = address.replace("%28", "(").replace("%29", ")");
-    if let Some((_, _, name)) = next(address.as_bytes()) {
-        return Err(Misplaced::InAddress(name));
-    }
+    refuse_in_address(&request.uri)?;
     let mask = Mask::of(secrets.hidden);
     if !mask.is_empty() {
-        if let Some(name) = PARTS.into_iter().find(|name| request.headers.contains_key(name)) {
-            return Err(Misplaced::Part(name));
-        }
-        request.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        request.headers.remove(ACCEPT_CHARSET);
+        ask_for_plain_whole(&mut request.headers)?;
     }
     let uri = &request.uri;
-    let belongs = |secret: &Secret| secret.origins.iter().any(|origin| origin.matches(uri));
-    let value = |name: &SecretName| -> Result<SecretValue, Misplaced> {
-        if !secrets.granted.contains(name) {
-            return Err(Misplaced::NotGranted(name.clone()));
-        }
-        let secret = (secrets.find)(name).ok_or_else(|| Misplaced::NotSet(name.clone()))?;
-        if belongs(&secret) { Ok(secret.value) } else { Err(Misplaced::Elsewhere(name.clone())) }
-    };
+    let value = |name: &SecretName| secrets.value(name, uri);
     let mut length = 0;
     for (name, held) in &mut request.headers {
         let credentials = (name == AUTHORIZATION).then(|| basic(held.as_bytes())).flatten();
@@ -120,6 +120,26 @@ pub fn place(
         }
     }
     Ok(mask)
+}
+
+fn refuse_in_address(uri: &Uri) -> Result<(), Misplaced> {
+    let address = uri.path_and_query().map_or("", |address| address.as_str());
+    // Clients encode the parentheses of an address or not; they do not encode letters.
+    let address = address.replace("%28", "(").replace("%29", ")");
+    match next(address.as_bytes()) {
+        Some((_, _, name)) => Err(Misplaced::InAddress(name)),
+        None => Ok(()),
+    }
+}
+
+/// Asks for a response in which secrets are found: the whole of it, as it is.
+fn ask_for_plain_whole(headers: &mut HeaderMap) -> Result<(), Misplaced> {
+    if let Some(name) = PARTS.into_iter().find(|name| headers.contains_key(name)) {
+        return Err(Misplaced::Part(name));
+    }
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    headers.remove(ACCEPT_CHARSET);
+    Ok(())
 }
 
 /// `text` with secrets for its placeholders; `None` if it has none.
@@ -196,7 +216,7 @@ mod tests {
         if is_known { vec![secret.value] } else { vec![] }
     }
 
-    /// What becomes of a header.
+    /// A header with its placeholders replaced.
     fn placed(uri: &str, header: &str, value: &str) -> Result<(String, Mask), Misplaced> {
         let granted = ["KEY", "UNSET"].map(|name| name.parse().expect("a name")).into();
         let mut request = request(uri, header, value);
@@ -220,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_are_refused_where_a_secret_is_known_and_nowhere_else() {
+    fn range_requests_are_refused_only_where_a_secret_is_known() {
         for name in ["range", "if-range", "a-im"] {
             for known in [HOME, "http://api.example.com:8080/"] {
                 let refused = placed(known, name, "bytes=0-1").expect_err(name);
@@ -231,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn so_are_those_in_basic_credentials_whose_encoding_is_masked_too() {
+    fn placeholders_in_basic_credentials_are_replaced_and_their_encoding_is_masked() {
         // Of three bytes, so that what is encoded of the secret begins with its own character.
         let given = format!("basic {}", STANDARD.encode("me:jobwright-secret(KEY)"));
         let (text, mask) = placed(HOME, "authorization", &given).expect("placed");
@@ -246,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn the_response_is_asked_for_as_it_can_be_searched_where_a_secret_is_known() {
+    fn responses_are_requested_unencoded_where_a_secret_is_known() {
         let granted = BTreeSet::new();
         let asked = |uri: &str| {
             let mut request = request(uri, "accept-charset", "utf-7");
@@ -269,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_goes_nowhere_else() {
+    fn a_secret_is_not_sent_to_another_origin() {
         let name = |text: &str| text.parse::<SecretName>().expect("a name");
         let key = "jobwright-secret(KEY)";
         for elsewhere in [
