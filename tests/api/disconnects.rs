@@ -9,6 +9,7 @@ use jobwright_core::job::Job;
 use jobwright_core::log::LogBuffer;
 use jobwright_core::plugin::PluginName;
 use jobwright_core::services::{Capabilities, CapabilityProvider};
+use jobwright_core::store::StoreError;
 use jobwright_core::tenant::TenantName;
 use jobwright_tests::{ScriptedRuntime, TestHost, tests};
 use libtest_mimic::Trial;
@@ -62,8 +63,8 @@ struct Forgetful(Notify);
 
 #[async_trait]
 impl CapabilityProvider for Forgetful {
-    fn open(&self, _: &Job, log: &Arc<LogBuffer>) -> Capabilities {
-        Capabilities::nothing(log)
+    async fn open(&self, _: &Job, log: &Arc<LogBuffer>) -> Result<Capabilities, StoreError> {
+        Ok(Capabilities::nothing(log))
     }
     async fn forget(&self, _: &TenantName, _: &PluginName) {
         self.0.notify_one();

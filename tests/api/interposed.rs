@@ -16,14 +16,13 @@ use jobwright_core::capacity::QueueFull;
 use jobwright_core::change::{ChangeStream, ResumeToken};
 use jobwright_core::clock::Timestamp;
 use jobwright_core::hold::{Hold, HoldNote, VersionedHolds};
+use jobwright_core::host::HostId;
 use jobwright_core::job::{CancelRequest, Dedup, Job, JobId, NewJob, Payload};
 use jobwright_core::log::LogSnapshot;
 use jobwright_core::outcome::Output;
-use jobwright_core::plugin::{Digest, Plugin, PluginName, PluginRef, PluginSettings, Version};
+use jobwright_core::plugin::{Digest, Plugin, PluginName, PluginSettings, Version};
 use jobwright_core::queue::QueueCounts;
-use jobwright_core::registry::{
-    NotFound, PluginRegistry, Published, RegistryError, Resolved, Upload,
-};
+use jobwright_core::registry::{PluginRegistry, Published, RegistryError, Upload};
 use jobwright_core::report::ProgressUpdate;
 use jobwright_core::store::{
     AttemptLog, AttemptTraces, ChangedSince, Claim, Claimed, Controls, Enqueued, Finish, Finished,
@@ -155,7 +154,7 @@ forward! {
         enqueue(jobs: Vec<NewJob>, now: Timestamp) -> Vec<Enqueued>;
         claim(want: Claim, now: Timestamp) -> Claimed;
         renew(leases: Vec<Lease>, expires_at: Timestamp, now: Timestamp) -> Vec<Renewal>;
-        alive(now: Timestamp) -> ();
+        alive(host: HostId, now: Timestamp) -> ();
         finish(finish: Finish, now: Timestamp) -> Finished;
         request_cancel(id: JobId, now: Timestamp) -> Option<CancelRequest>;
         cancel_covered(hold: Hold, now: Timestamp, most: usize) -> Vec<(JobId, CancelRequest)>;
@@ -167,13 +166,15 @@ forward! {
         fn changes(&self) -> Arc<ChangeStream> {
             self.inner.changes()
         }
-        fn uses(
+        async fn uses(
             &self,
             tenant: &TenantName,
             plugin: &PluginName,
             version: Option<&Version>,
-        ) -> usize {
-            self.inner.uses(tenant, plugin, version)
+        ) -> Result<usize, StoreError> {
+            let before = (self.before)("uses", &[tenant]);
+            before.await?;
+            self.inner.uses(tenant, plugin, version).await
         }
         fn spare_bytes(&self) -> u64 {
             self.inner.spare_bytes()
@@ -279,14 +280,20 @@ impl PluginRegistry for InterposedRegistry {
     async fn publish(&self, upload: Upload, now: Timestamp) -> Result<Published, RegistryError> {
         self.inner.publish(upload, now).await
     }
-    fn resolve(&self, tenant: &TenantName, reference: &PluginRef) -> Result<Resolved, NotFound> {
-        self.inner.resolve(tenant, reference)
+    async fn get(
+        &self,
+        tenant: &TenantName,
+        name: &PluginName,
+    ) -> Result<Option<Arc<Plugin>>, StoreError> {
+        self.inner.get(tenant, name).await
     }
-    fn get(&self, tenant: &TenantName, name: &PluginName) -> Option<Plugin> {
-        self.inner.get(tenant, name)
-    }
-    fn list(&self, tenant: &TenantName, after: Option<&PluginName>, most: usize) -> Vec<Plugin> {
-        self.inner.list(tenant, after, most)
+    async fn list(
+        &self,
+        tenant: &TenantName,
+        after: Option<&PluginName>,
+        most: usize,
+    ) -> Result<Vec<Arc<Plugin>>, StoreError> {
+        self.inner.list(tenant, after, most).await
     }
     async fn configure(
         &self,

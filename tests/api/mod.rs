@@ -41,6 +41,7 @@ mod sharing;
 mod start_page;
 mod starting;
 mod tenants;
+mod unavailable;
 mod unread_responses;
 mod unused;
 mod uploads;
@@ -104,6 +105,7 @@ pub fn trials() -> Vec<Trial> {
         disabling::trials(),
         readiness::trials(),
         tenants::trials(),
+        unavailable::trials(),
         unused::trials(),
         uploads::trials(),
         waiting::trials(),

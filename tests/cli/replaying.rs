@@ -5,9 +5,11 @@ use std::process::Output;
 use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
+use async_trait::async_trait;
 use jobwright_core::clock::Timestamp;
 use jobwright_core::limits::Fuel;
 use jobwright_core::services::CapabilityProvider;
+use jobwright_core::store::StoreError;
 use jobwright_core::{Capabilities, Grants, Job, LogBuffer};
 use jobwright_tests::{TestHost, components, guests, tests};
 use libtest_mimic::Trial;
@@ -269,9 +271,10 @@ async fn differences_are_printed_and_set_the_exit_code() -> anyhow::Result<()> {
 /// Has the same grants for every plugin.
 struct Always(Grants);
 
+#[async_trait]
 impl CapabilityProvider for Always {
-    fn open(&self, _: &Job, _: &Arc<LogBuffer>) -> Capabilities {
-        Capabilities { grants: Arc::new(self.0.clone()), ..Capabilities::default() }
+    async fn open(&self, _: &Job, _: &Arc<LogBuffer>) -> Result<Capabilities, StoreError> {
+        Ok(Capabilities { grants: Arc::new(self.0.clone()), ..Capabilities::default() })
     }
 }
 

@@ -1,6 +1,7 @@
 //! From claim to verdict, with attempts that the test ends, and a clock that the test moves.
 
 mod clocks;
+mod grants;
 mod retries;
 mod shutdown;
 mod slots;
@@ -16,7 +17,7 @@ use libtest_mimic::Trial;
 
 /// Every test of this module.
 pub fn trials() -> Vec<Trial> {
-    [clocks::trials(), retries::trials(), shutdown::trials(), slots::trials()]
+    [clocks::trials(), grants::trials(), retries::trials(), shutdown::trials(), slots::trials()]
         .into_iter()
         .flatten()
         .collect()

@@ -12,10 +12,11 @@ use jobwright_core::clock::Timestamp;
 use jobwright_core::job::{Job, JobId, JobSpec, Payload, Priority};
 use jobwright_core::limits::{Limit, Limits};
 use jobwright_core::outcome::{AttemptError, Outcome, Usage};
-use jobwright_core::plugin::{Digest, Plugin, PluginName, PluginRef, PluginSettings, Version};
-use jobwright_core::registry::{NotFound, Published, RegistryError, Resolved, Upload};
+use jobwright_core::plugin::{Digest, Plugin, PluginName, PluginSettings, Version};
+use jobwright_core::registry::{Published, RegistryError, Upload};
 use jobwright_core::report::ProgressReporter;
 use jobwright_core::runtime::{Ended, Stop, StopReason};
+use jobwright_core::store::StoreError;
 use jobwright_core::{
     Attempt, Capabilities, Lifecycle, LogBuffer, PluginRegistry, RetryPolicy, Runtime, Start,
     TenantName,
@@ -280,16 +281,17 @@ impl PluginRegistry for Plugins {
         Err(RegistryError::Full { held: 0 })
     }
 
-    fn resolve(&self, _: &TenantName, reference: &PluginRef) -> Result<Resolved, NotFound> {
-        Err(NotFound::Plugin(reference.name.clone()))
+    async fn get(&self, _: &TenantName, _: &PluginName) -> Result<Option<Arc<Plugin>>, StoreError> {
+        Ok(None)
     }
 
-    fn get(&self, _: &TenantName, _: &PluginName) -> Option<Plugin> {
-        None
-    }
-
-    fn list(&self, _: &TenantName, _: Option<&PluginName>, _: usize) -> Vec<Plugin> {
-        vec![]
+    async fn list(
+        &self,
+        _: &TenantName,
+        _: Option<&PluginName>,
+        _: usize,
+    ) -> Result<Vec<Arc<Plugin>>, StoreError> {
+        Ok(vec![])
     }
 
     async fn configure(

@@ -194,8 +194,13 @@ impl JobStore for Wire {
         self.world.at_once(self.world.store().prune(retention, most))
     }
 
-    fn uses(&self, tenant: &TenantName, plugin: &PluginName, version: Option<&Version>) -> usize {
-        self.world.store().uses(tenant, plugin, version)
+    async fn uses(
+        &self,
+        tenant: &TenantName,
+        plugin: &PluginName,
+        version: Option<&Version>,
+    ) -> Result<usize, StoreError> {
+        self.world.at_once(self.world.store().uses(tenant, plugin, version))
     }
 
     fn spare_bytes(&self) -> u64 {

@@ -15,6 +15,7 @@ use jobwright_core::services::{
     Body, Capabilities, CapabilityProvider, HostServices, HttpRequestError, KeyValueCall,
     KeyValueError, KeyValueReply, MAX_BUCKET_BYTES, MAX_KEY_BYTES, MAX_VALUE_BYTES, Timeouts,
 };
+use jobwright_core::store::StoreError;
 use jobwright_core::{Job, TenantName};
 use jobwright_tests::{TestHost, tests};
 use libtest_mimic::Trial;
@@ -121,14 +122,14 @@ struct Generous(Arc<Values>);
 
 #[async_trait]
 impl CapabilityProvider for Generous {
-    fn open(&self, job: &Job, log: &Arc<LogBuffer>) -> Capabilities {
-        granted(Namespace {
+    async fn open(&self, job: &Job, log: &Arc<LogBuffer>) -> Result<Capabilities, StoreError> {
+        Ok(granted(Namespace {
             values: self.0.clone(),
             tenant: job.spec.tenant.clone(),
             plugin: job.spec.plugin.clone(),
             grant: Some(KeyValueGrant { bytes: 1000 }),
             log: log.clone(),
-        })
+        }))
     }
 
     async fn forget(&self, tenant: &TenantName, plugin: &PluginName) {

@@ -1,6 +1,7 @@
 //! The trait of the store of plugins.
 
 use std::io::{Cursor, Read};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -10,25 +11,35 @@ use crate::capacity::QueueFull;
 use crate::clock::Timestamp;
 use crate::limits::show_bytes;
 use crate::plugin::{
-    Digest, Inspection, Plugin, PluginName, PluginRef, PluginSettings, PluginVersion, Version,
+    Digest, Inspection, Plugin, PluginName, PluginSettings, PluginVersion, Version,
 };
+use crate::store::StoreError;
 use crate::tenant::TenantName;
 
 /// Keeps plugins: bytes by their digest, versions that never change, settings that do. Each change
 /// happens entirely or not at all, also when the host dies in the middle.
+///
+/// Reads decide: which digest a job is pinned to, what an attempt is granted, whether a name is free. So
+/// they are asynchronous, answer with what is committed, and fail if that cannot be read.
 #[async_trait]
 pub trait PluginRegistry: Send + Sync + 'static {
     /// Stores an inspected upload.
     async fn publish(&self, upload: Upload, now: Timestamp) -> Result<Published, RegistryError>;
 
-    /// The plugin and version of a tenant that `reference` means, now.
-    fn resolve(&self, tenant: &TenantName, reference: &PluginRef) -> Result<Resolved, NotFound>;
-
-    /// One plugin of a tenant.
-    fn get(&self, tenant: &TenantName, name: &PluginName) -> Option<Plugin>;
+    /// One plugin of a tenant. Called once for each plugin of a request with jobs, and for each attempt.
+    async fn get(
+        &self,
+        tenant: &TenantName,
+        name: &PluginName,
+    ) -> Result<Option<Arc<Plugin>>, StoreError>;
 
     /// At most `most` plugins of a tenant by name, those after `after`.
-    fn list(&self, tenant: &TenantName, after: Option<&PluginName>, most: usize) -> Vec<Plugin>;
+    async fn list(
+        &self,
+        tenant: &TenantName,
+        after: Option<&PluginName>,
+        most: usize,
+    ) -> Result<Vec<Arc<Plugin>>, StoreError>;
 
     /// Replaces the settings of a plugin; `None` if there is no such plugin.
     async fn configure(
@@ -39,7 +50,8 @@ pub trait PluginRegistry: Send + Sync + 'static {
     ) -> Result<Option<Plugin>, RegistryError>;
 
     /// Removes one version, or all with `None`; returns whether there was one. The caller checks that no
-    /// unfinished job needs it.
+    /// unfinished job needs it, and accepts none meanwhile. A registry whose database has the jobs of other
+    /// hosts too checks that in its own transaction, and fails.
     async fn remove(
         &self,
         tenant: &TenantName,
@@ -86,34 +98,12 @@ pub enum Published {
     Conflict(PluginVersion),
 }
 
-/// The version to which a reference resolves.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Resolved {
-    /// The version.
-    pub version: PluginVersion,
-    /// The plugin's settings.
-    pub settings: PluginSettings,
-}
-
-/// Why a reference does not resolve.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum NotFound {
-    /// No such plugin.
-    #[error("plugin `{0}` is not installed")]
-    Plugin(PluginName),
-    /// The plugin has no such version.
-    #[error("plugin `{reference}` is not installed; there is {installed}")]
-    Version {
-        /// The reference.
-        reference: PluginRef,
-        /// The versions that there are.
-        installed: String,
-    },
-}
-
 /// The registry itself failed.
 #[derive(Debug, Error)]
 pub enum RegistryError {
+    /// Its store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// Reading or writing failed.
     #[error("the plugin registry cannot {action}: {source}")]
     Io {
@@ -196,7 +186,7 @@ impl RegistryError {
                 Some(QueueFull::remedy_of_tenant(tenant, "plugin-bytes"))
             }
             Self::Full { .. } | Self::TooManyVersions { .. } => None,
-            Self::Io { .. } | Self::Corrupt { .. } => None,
+            Self::Store(_) | Self::Io { .. } | Self::Corrupt { .. } => None,
         }
     }
 }

@@ -43,7 +43,7 @@ enum Jobs {
 }
 
 /// A target of the kill switch, as the path of a request names it.
-pub(super) trait Target: DeserializeOwned + Send {
+pub(super) trait Target: DeserializeOwned + Send + Sync {
     /// The actions in the audit log: to disable and to enable it.
     const ACTIONS: [&'static str; 2];
 
@@ -57,8 +57,8 @@ pub(super) trait Target: DeserializeOwned + Send {
     ///
     /// # Errors
     /// If it does not.
-    fn check(&self, _: &App, _: &Caller) -> Result<(), ApiError> {
-        Ok(())
+    fn check(&self, _: &App, _: &Caller) -> impl Future<Output = Result<(), ApiError>> + Send {
+        std::future::ready(Ok(()))
     }
 }
 
@@ -78,8 +78,8 @@ impl Target for PluginTarget {
         self.name.clone()
     }
 
-    fn check(&self, app: &App, caller: &Caller) -> Result<(), ApiError> {
-        app.installed(caller, &parse_name(&self.name)?).map(drop)
+    async fn check(&self, app: &App, caller: &Caller) -> Result<(), ApiError> {
+        app.installed(caller, &parse_name(&self.name)?).await.map(drop)
     }
 }
 
@@ -101,8 +101,8 @@ impl Target for VersionTarget {
         format!("{}@{}", self.name, self.version)
     }
 
-    fn check(&self, app: &App, caller: &Caller) -> Result<(), ApiError> {
-        app.version(caller, &parse_name(&self.name)?, &self.version).map(drop)
+    async fn check(&self, app: &App, caller: &Caller) -> Result<(), ApiError> {
+        app.version(caller, &parse_name(&self.name)?, &self.version).await.map(drop)
     }
 }
 
@@ -148,7 +148,7 @@ pub(super) async fn disable<T: Target>(
     Path(target): Path<T>,
     body: RawBody,
 ) -> Result<Json<Value>, ApiError> {
-    target.check(&app, &caller)?;
+    target.check(&app, &caller).await?;
     let hold = target.hold(&caller)?;
     let hold = if caller.may(Scope::Admin) { hold.by_operator() } else { hold };
     let body = app.body(&caller, body, "request", MAX_BYTES).await?.bytes;

@@ -1,5 +1,6 @@
 //! Plugins: uploading, showing and removing.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
@@ -11,9 +12,9 @@ use jobwright_core::access::Caller;
 use jobwright_core::hold::Hold;
 use jobwright_core::job::{Job, MAX_LOST, Phase};
 use jobwright_core::plugin::{
-    Digest, Inspection, Plugin, PluginName, PluginRef, PluginVersion, Selector, Version,
+    Digest, Inspection, NotFound, Plugin, PluginName, PluginRef, PluginVersion, Selector, Version,
 };
-use jobwright_core::registry::{NotFound, Published, Upload};
+use jobwright_core::registry::{Published, Upload};
 use jobwright_core::store::{JobFilter, Page};
 use jobwright_core::tenant::TenantName;
 use serde_json::{Value, json};
@@ -137,9 +138,9 @@ pub(super) async fn list(
     let after: Option<PluginName> = query.parse("cursor", ProblemCode::InvalidName);
     query.finish()?;
     let page = || app.parts.registry.list(&caller.tenant, after.as_ref(), PAGE);
-    let bytes = page().iter().map(view_bytes).sum();
+    let bytes = page().await?.iter().map(|plugin| view_bytes(plugin)).sum();
     let permit = app.budgets.responses.of(&caller.tenant).acquire(bytes).await?;
-    let plugins = page();
+    let plugins = page().await?;
     let next = (plugins.len() == PAGE).then(|| plugins.last().map(|p| p.name.clone())).flatten();
     let plugins: Vec<Value> = plugins.iter().map(|plugin| app.plugin_view(plugin)).collect();
     Ok(permit.attach(Json(json!({ "plugins": plugins, "next_cursor": next })).into_response()))
@@ -151,11 +152,11 @@ pub(super) async fn show(
     Path(name): Path<String>,
 ) -> Result<Response, ApiError> {
     let name = parse_name(&name)?;
-    app.installed(&caller, &name)?;
+    let bytes = view_bytes(&*app.installed(&caller, &name).await?);
     let lost = app.lost_jobs(&caller.tenant, &name).await;
-    let bytes = view_bytes(&app.installed(&caller, &name)?);
     let permit = app.budgets.responses.of(&caller.tenant).acquire(bytes).await?;
-    Ok(permit.attach(Json(app.shown(&app.installed(&caller, &name)?, lost)).into_response()))
+    let plugin = app.installed(&caller, &name).await?;
+    Ok(permit.attach(Json(app.shown(&plugin, lost)).into_response()))
 }
 
 pub(super) async fn show_version(
@@ -164,7 +165,7 @@ pub(super) async fn show_version(
     Path((name, version)): Path<(String, String)>,
 ) -> Result<Json<Value>, ApiError> {
     let name = parse_name(&name)?;
-    let version = app.version(&caller, &name, &version)?;
+    let version = app.version(&caller, &name, &version).await?;
     Ok(Json(app.version_view(&caller.tenant, &name, &version)))
 }
 
@@ -174,7 +175,7 @@ pub(super) async fn wasm(
     Path((name, version)): Path<(String, String)>,
 ) -> Result<Response, ApiError> {
     let name = parse_name(&name)?;
-    let version = app.version(&caller, &name, &version)?;
+    let version = app.version(&caller, &name, &version).await?;
     let missing = || ApiError::internal(format!("the bytes of {} are missing", version.digest));
     let bytes = app.parts.registry.open(&version.digest).await?.ok_or_else(missing)?;
     let body = content::Described { length: version.size_bytes, digest: version.digest };
@@ -196,19 +197,23 @@ pub(super) async fn remove_version(
     Path((name, version)): Path<(String, String)>,
 ) -> Result<StatusCode, ApiError> {
     let name = parse_name(&name)?;
-    let version = app.version(&caller, &name, &version)?.version;
+    let version = app.version(&caller, &name, &version).await?.version;
     app.remove(caller, name, Some(version)).await
 }
 
 impl App {
     /// A plugin of the caller's tenant.
-    pub(super) fn installed(&self, caller: &Caller, name: &PluginName) -> Result<Plugin, ApiError> {
-        let plugin = self.parts.registry.get(&caller.tenant, name);
+    pub(super) async fn installed(
+        &self,
+        caller: &Caller,
+        name: &PluginName,
+    ) -> Result<Arc<Plugin>, ApiError> {
+        let plugin = self.parts.registry.get(&caller.tenant, name).await?;
         Ok(plugin.ok_or_else(|| NotFound::Plugin(name.clone()))?)
     }
 
     /// A version of a plugin of the caller's tenant.
-    pub(super) fn version(
+    pub(super) async fn version(
         &self,
         caller: &Caller,
         name: &PluginName,
@@ -216,7 +221,7 @@ impl App {
     ) -> Result<PluginVersion, ApiError> {
         let selector = Selector::Exact(parse_version(version)?);
         let reference = PluginRef { name: name.clone(), selector };
-        Ok(self.parts.registry.resolve(&caller.tenant, &reference)?.version)
+        Ok(self.installed(caller, name).await?.resolve(&reference)?.version.clone())
     }
 
     async fn remove(
@@ -225,18 +230,23 @@ impl App {
         name: PluginName,
         version: Option<Version>,
     ) -> Result<StatusCode, ApiError> {
-        self.installed(&caller, &name)?;
-        self.no_job_needs(&caller.tenant, &name, version.as_ref())?;
+        self.installed(&caller, &name).await?;
+        self.no_job_needs(&caller.tenant, &name, version.as_ref()).await?;
         let gate = self.intake.plugins.gate(&caller.tenant, &name);
         let _change_lock = gate.change().await;
         // Before `audit` acquires a permit: a submission that holds this lock may wait for one.
         let _remove_lock = gate.remove().await;
         // A job may have been accepted meanwhile.
-        self.no_job_needs(&caller.tenant, &name, version.as_ref())?;
+        self.no_job_needs(&caller.tenant, &name, version.as_ref()).await?;
         let detail = json!({ "version": version });
         let _permit = self.audit(&caller, "plugin.remove", name.as_str(), detail).await?;
         let removed = self.parts.registry.remove(&caller.tenant, &name, version.as_ref()).await;
-        if self.parts.registry.get(&caller.tenant, &name).is_none() {
+        let is_gone = match self.parts.registry.get(&caller.tenant, &name).await {
+            Ok(left) => left.is_none(),
+            // Unknown, but for what the removal answered.
+            Err(_) => version.is_none() && matches!(removed, Ok(true)),
+        };
+        if is_gone {
             // Even after an error: another plugin can get this name, and must not see these values.
             self.parts.jobs.grantor.forget(&caller.tenant, &name).await;
         }
@@ -246,14 +256,14 @@ impl App {
     /// Checks that no unfinished job needs the plugin or version.
     ///
     /// # Errors
-    /// If some do; the message has their number.
-    fn no_job_needs(
+    /// If some do, and the message has their number; or if that is unknown.
+    async fn no_job_needs(
         &self,
         tenant: &TenantName,
         name: &PluginName,
         version: Option<&Version>,
     ) -> Result<(), ApiError> {
-        let jobs = self.parts.jobs.store.uses(tenant, name, version);
+        let jobs = self.parts.jobs.store.uses(tenant, name, version).await?;
         if jobs == 0 {
             return Ok(());
         }

@@ -194,7 +194,7 @@ impl App {
     /// If it has some.
     async fn check_unused(&self, name: &TenantName) -> Result<(), ApiError> {
         let in_use = |detail: String| Err(ApiError::new(ProblemCode::TenantInUse, detail));
-        if let Some(plugin) = self.parts.registry.list(name, None, 1).first() {
+        if let Some(plugin) = self.parts.registry.list(name, None, 1).await?.first() {
             return in_use(format!(
                 "tenant `{name}` has the plugin `{}`, and maybe others: remove its plugins first",
                 plugin.name

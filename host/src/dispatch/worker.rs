@@ -10,11 +10,12 @@ use jobwright_core::hold::JobLabels;
 use jobwright_core::job::{Job, Payload};
 use jobwright_core::limits::Limits;
 use jobwright_core::log::{LogBuffer, LogSnapshot};
-use jobwright_core::outcome::{Outcome, OutcomeKind, millis};
+use jobwright_core::outcome::{AttemptError, Outcome, OutcomeKind, Usage, millis};
 use jobwright_core::queue::{Reserve, Room};
 use jobwright_core::report::ProgressReporter;
 use jobwright_core::retry;
-use jobwright_core::runtime::{Ended, Stop, StopSignal};
+use jobwright_core::runtime::{Ended, Stop, StopReason, StopSignal};
+use jobwright_core::services::Capabilities;
 use jobwright_core::store::{Claim, Claimed, Finish, Finished, Leased};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
@@ -67,7 +68,8 @@ struct Started {
     job: Job,
     limits: Limits,
     resumed: bool,
-    start: Start,
+    /// `None` if it ended before its guest was started.
+    start: Option<Start>,
     grants: Arc<Grants>,
     traces: Traces,
 }
@@ -170,23 +172,18 @@ impl Dispatcher {
 
     /// Runs an attempt, and records how it ended.
     async fn attempt(self: Arc<Self>, begun: Begun, permits: Permits) {
-        let Begun { lease, job, payload, limits, traces, resumed, signal, enlisted } = begun;
-        let granted = self.parts.grantor.open(&job, &traces.log);
-        let grants = granted.grants.clone();
+        let Begun { lease, job, payload, limits, traces, resumed, mut signal, enlisted } = begun;
+        let opened = self.open(&job, &traces.log, &mut signal).await;
+        let grants = opened.as_ref().map(|granted| granted.grants.clone()).unwrap_or_default();
         let start = self.start_of(&job, lease.attempt, &grants);
-        if start.determinism_withdrawn {
-            traces.log.write(DETERMINISM_WITHDRAWN);
-        }
-        let attempt = Attempt {
-            job: job.clone(),
-            limits,
-            payload,
-            log: traces.log.clone(),
-            report: traces.report.clone(),
-            granted,
-            start,
+        let (ended, start) = match opened {
+            Err(outcome) => (Ended::new(outcome, Usage::default()), None),
+            Ok(granted) => {
+                let (job, log, report) = (job.clone(), traces.log.clone(), traces.report.clone());
+                let attempt = Attempt { job, limits, payload, log, report, granted, start };
+                (self.run_guest(attempt, signal).await, Some(start))
+            }
         };
-        let ended = self.parts.runtime.run(attempt, signal).await;
         let started = Started { lease, job, limits, resumed, start, grants, traces };
         let finish = self.conclude(&started, ended);
         // The guest has ended, so other attempts can have its slot. The lease is renewed until the verdict is
@@ -203,6 +200,37 @@ impl Dispatcher {
     }
 
     /// The verdict on an attempt, with its record and output.
+    /// The capabilities of an attempt at `job`, or the outcome of one that ends before it has them.
+    async fn open(
+        &self,
+        job: &Job,
+        log: &Arc<LogBuffer>,
+        signal: &mut StopSignal,
+    ) -> Result<Capabilities, Outcome> {
+        let opened = tokio::select! {
+            biased;
+            opened = self.parts.grantor.open(job, log) => opened,
+            reason = signal.wait() => return Err(match reason {
+                StopReason::Cancelled => Outcome::Cancelled,
+                StopReason::Interrupted | StopReason::SwitchedOff => Outcome::Interrupted,
+            }),
+        };
+        opened.map_err(|error| {
+            tracing::warn!(job = %job.id, %error, "cannot read the grants of a plugin");
+            let message = "the host cannot read the grants of the plugin at present";
+            let error = AttemptError::new("grants_unavailable", message);
+            Outcome::Refused { error, transient: true }
+        })
+    }
+
+    /// Runs the guest of an attempt.
+    async fn run_guest(&self, attempt: Attempt, signal: StopSignal) -> Ended {
+        if attempt.start.determinism_withdrawn {
+            attempt.log.write(DETERMINISM_WITHDRAWN);
+        }
+        self.parts.runtime.run(attempt, signal).await
+    }
+
     fn conclude(&self, started: &Started, mut ended: Ended) -> Finish {
         let Started { lease, job, limits, resumed, start, grants, traces } = started;
         let lifecycle = &job.lifecycle;
@@ -212,7 +240,7 @@ impl Dispatcher {
         ended.outcome = retry::settle(lifecycle, ended.outcome, now);
         let verdict = retry::decide(job, &ended.outcome, now, (self.random.jitter)());
         let record = AttemptRecord {
-            start: Some(*start),
+            start: *start,
             resumed: *resumed,
             granted: grants.reach_outside(),
             limits: (*limits != job.spec.limits).then_some(*limits),

@@ -12,6 +12,7 @@ use jobwright_core::tenant::TenantName;
 
 use super::draft::{Context, Due, JobDraft};
 use super::floor::DiskFloor;
+use super::installed::InstalledPlugins;
 use super::pace::Paces;
 use super::refused::Refused;
 use super::submission::{Accepted, RequestKey, Submitter};
@@ -45,6 +46,11 @@ impl Checks {
         Self { parts, subscribers, settings, floor, paces: Paces::default() }
     }
 
+    /// The plugins of a tenant, for one submission.
+    pub(super) fn plugins<'a>(&'a self, tenant: &'a TenantName) -> InstalledPlugins<'a> {
+        InstalledPlugins::of(&*self.parts.registry, tenant)
+    }
+
     /// The job that was accepted under this key before.
     pub(super) async fn repeated(
         &self,
@@ -63,10 +69,11 @@ impl Checks {
 
     /// The job of a draft, with the present digest of its plugin; refused if a field is invalid or
     /// the plugin is not installed.
-    pub(super) fn job(
+    pub(super) async fn job(
         &self,
         by: &dyn Submitter,
         draft: JobDraft,
+        plugins: &mut InstalledPlugins<'_>,
         now: Timestamp,
     ) -> Result<NewJob, Refused> {
         let IntakeSettings { limits: policy, payload_bytes, .. } = &self.settings;
@@ -78,7 +85,8 @@ impl Checks {
             return Err(Refused::Fields(faults));
         }
         let (tenant, by_administrator) = (by.tenant(), by.is_administrator());
-        let found = self.parts.registry.resolve(tenant, &draft.plugin)?;
+        let plugin = plugins.get(&draft.plugin.name).await?;
+        let found = plugin.resolve(&draft.plugin)?;
         let due = draft.options.due;
         let context = Context { tenant, by_administrator, policy };
         let (spec, payload) = draft.resolve(found, &context).map_err(Refused::Fields)?;
@@ -100,9 +108,13 @@ impl Checks {
     }
 
     /// Refuses a job whose plugin version was removed or is disabled.
-    pub(super) fn runnable(&self, spec: &JobSpec) -> Result<(), Refused> {
+    pub(super) async fn runnable(
+        &self,
+        spec: &JobSpec,
+        plugins: &mut InstalledPlugins<'_>,
+    ) -> Result<(), Refused> {
         let (name, selector) = (spec.plugin.clone(), Selector::Digest(spec.digest));
-        self.parts.registry.resolve(&spec.tenant, &PluginRef { name, selector })?;
+        plugins.get(&spec.plugin).await?.resolve(&PluginRef { name, selector })?;
         self.enabled(spec)
     }
 

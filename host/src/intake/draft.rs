@@ -8,8 +8,7 @@ use jobwright_core::command::CommandInput;
 use jobwright_core::job::{JobSpec, MAX_DELAY, Payload, Priority, QueueName};
 use jobwright_core::limits::{InvalidLimit, LimitPolicy, Limits, LimitsRequest};
 use jobwright_core::outcome::is_media_type;
-use jobwright_core::plugin::PluginRef;
-use jobwright_core::registry::Resolved;
+use jobwright_core::plugin::{PluginRef, Resolved};
 use jobwright_core::retry::MAX_ATTEMPTS_CAP;
 use jobwright_core::tenant::TenantName;
 
@@ -112,30 +111,30 @@ impl JobDraft {
     /// Everything that does not fit the plugin.
     pub(super) fn resolve(
         self,
-        found: Resolved,
+        found: Resolved<'_>,
         context: &Context<'_>,
     ) -> Result<(JobSpec, Payload), Vec<FieldFault>> {
         let Self { plugin, payload, options } = self;
-        let Fitted { limits, entrypoint, deterministic } = options.fit(&found, context)?;
+        let Fitted { limits, entrypoint, deterministic } = options.fit(found, context)?;
         let spec = JobSpec {
             tenant: context.tenant.clone(),
             plugin: plugin.name,
-            version: found.version.version,
+            version: found.version.version.clone(),
             digest: found.version.digest,
             queue: options.queue,
             priority: options.priority,
             max_attempts: options.max_attempts,
             limits,
-            retry: found.settings.retry_on.unwrap_or_default(),
+            retry: found.settings.retry_on.clone().unwrap_or_default(),
             entrypoint,
             args: options.args,
             env: options.env,
             tags: options.tags,
             deterministic: deterministic.is,
             deterministic_by_grant: deterministic.by_grant,
-            output_type: found.settings.output_type,
+            output_type: found.settings.output_type.clone(),
             inject_env: options.inject_env.or(found.settings.inject_env).unwrap_or(true),
-            exit_codes: found.settings.exit_codes,
+            exit_codes: found.settings.exit_codes.clone(),
         };
         Ok((spec, payload))
     }
@@ -157,7 +156,7 @@ pub(super) struct Context<'a> {
 
 impl JobOptions {
     /// Completes the options from the plugin and the host.
-    fn fit(&self, found: &Resolved, context: &Context<'_>) -> Result<Fitted, Vec<FieldFault>> {
+    fn fit(&self, found: Resolved<'_>, context: &Context<'_>) -> Result<Fitted, Vec<FieldFault>> {
         let inspection = &found.version.inspection;
         let minimum = inspection.minimum_memory_bytes;
         let limits = context.policy.complete(self.limits, found.settings.limits, minimum);

@@ -16,6 +16,7 @@ mod checks;
 mod deterministic;
 mod draft;
 mod floor;
+mod installed;
 mod pace;
 mod plugin_locks;
 mod refused;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jobwright_core::capacity::QueueFull;
 use jobwright_core::hold::Hold;
-use jobwright_core::registry::NotFound;
+use jobwright_core::plugin::NotFound;
 use jobwright_core::store::StoreError;
 use jobwright_core::tenant::TenantName;
 use thiserror::Error;

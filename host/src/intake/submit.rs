@@ -70,12 +70,14 @@ impl Intake {
         let now = self.checks.parts.jobs.clock.now();
         let mut answers = Answers::of(submissions.len());
         let entries = self.unless_repeated(order, submissions, &mut answers).await;
-        let plugins = entries.iter().map(|entry| &entry.draft.plugin.name).collect();
-        let stays = self.plugins.accepting(order.by.tenant(), plugins).await;
+        let names = entries.iter().map(|entry| &entry.draft.plugin.name).collect();
+        let stays = self.plugins.accepting(order.by.tenant(), names).await;
+        let mut plugins = self.checks.plugins(order.by.tenant());
         let mut jobs = Vec::with_capacity(entries.len());
         for Entry { at, draft, key } in entries {
-            match self.checks.job(order.by, draft, now) {
+            match self.checks.job(order.by, draft, &mut plugins, now).await {
                 Ok(job) => jobs.push(Checked { at, job, key }),
+                Err(refused @ Refused::Store(_)) => return Err(refused),
                 Err(refused) => answers.set(at, Err(refused)),
             }
         }
@@ -100,7 +102,7 @@ impl Intake {
     /// Why not.
     pub async fn resubmit(&self, spec: &JobSpec) -> Result<Accepting, Refused> {
         let stays = self.plugins.accepting(&spec.tenant, [&spec.plugin].into()).await;
-        self.checks.runnable(spec)?;
+        self.checks.runnable(spec, &mut self.checks.plugins(&spec.tenant)).await?;
         self.disk_and_pace(&spec.tenant, 1, self.checks.parts.jobs.clock.now()).await?;
         Ok(stays)
     }
@@ -176,12 +178,14 @@ impl Intake {
         answers: &mut Answers,
     ) -> Result<Round, Refused> {
         let now = self.checks.parts.jobs.clock.now();
-        let plugins = waiting.iter().map(|waiting| &waiting.job.spec.plugin).collect();
-        let stays = self.plugins.accepting(order.by.tenant(), plugins).await;
+        let names = waiting.iter().map(|waiting| &waiting.job.spec.plugin).collect();
+        let stays = self.plugins.accepting(order.by.tenant(), names).await;
+        let mut plugins = self.checks.plugins(order.by.tenant());
         let mut jobs = Vec::with_capacity(waiting.len());
         for checked in waiting {
-            match self.checks.runnable(&checked.job.spec) {
+            match self.checks.runnable(&checked.job.spec, &mut plugins).await {
                 Ok(()) => jobs.push(checked),
+                Err(refused @ Refused::Store(_)) => return Err(refused),
                 Err(refused) => answers.set(checked.at, Err(refused)),
             }
         }

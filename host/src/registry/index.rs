@@ -4,15 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::ops::Bound;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use bytes::Bytes;
 use jobwright_core::clock::Timestamp;
-use jobwright_core::plugin::{
-    Digest, Plugin, PluginName, PluginRef, PluginSettings, PluginVersion, Version,
-};
-use jobwright_core::registry::{NotFound, Published, RegistryError, Resolved, Upload};
-
+use jobwright_core::plugin::{Digest, Plugin, PluginName, PluginSettings, PluginVersion, Version};
+use jobwright_core::registry::{Published, RegistryError, Upload};
 use jobwright_core::tenant::{Budget, Full, TenantName};
 
 use super::files::{Files, Key};
@@ -30,7 +27,7 @@ pub(super) struct PluginIndex {
     files: Files,
     /// The size limit of all plugins, in bytes.
     most_bytes: u64,
-    plugins: RwLock<BTreeMap<Key, Plugin>>,
+    plugins: RwLock<BTreeMap<Key, Arc<Plugin>>>,
     /// Serializes changes: held from reading the plugins until the change is written.
     changing: Mutex<()>,
 }
@@ -41,10 +38,11 @@ impl PluginIndex {
         let files = Files::open(directory)?;
         let plugins = files.load()?;
         files.remove_orphans(&plugins)?;
+        let plugins = plugins.into_iter().map(|(key, plugin)| (key, Arc::new(plugin))).collect();
         Ok(Self { files, most_bytes, plugins: RwLock::new(plugins), changing: Mutex::default() })
     }
 
-    fn plugins(&self) -> RwLockReadGuard<'_, BTreeMap<Key, Plugin>> {
+    fn plugins(&self) -> RwLockReadGuard<'_, BTreeMap<Key, Arc<Plugin>>> {
         self.plugins.read().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -56,7 +54,7 @@ impl PluginIndex {
         if plugin.versions.is_empty() {
             plugins.remove(&key);
         } else {
-            plugins.insert(key, plugin);
+            plugins.insert(key, Arc::new(plugin));
         }
         Ok(())
     }
@@ -92,7 +90,7 @@ impl PluginIndex {
         let version = upload.version.unwrap_or_else(|| Version::from_digest(&digest));
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (upload.tenant, upload.name);
-        let mut plugin = self.get(&key).unwrap_or_else(|| Plugin {
+        let mut plugin = self.copy(&key).unwrap_or_else(|| Plugin {
             tenant: key.0.clone(),
             name: key.1,
             settings: PluginSettings::default(),
@@ -165,24 +163,13 @@ impl PluginIndex {
     }
 
     /// See [`PluginRegistry`](jobwright_core::PluginRegistry).
-    pub(super) fn resolve(
-        &self,
-        tenant: &TenantName,
-        reference: &PluginRef,
-    ) -> Result<Resolved, NotFound> {
-        let plugins = self.plugins();
-        let key = (tenant.clone(), reference.name.clone());
-        let plugin = plugins.get(&key).ok_or_else(|| NotFound::Plugin(reference.name.clone()))?;
-        let version = plugin.select(&reference.selector).ok_or_else(|| NotFound::Version {
-            reference: reference.clone(),
-            installed: installed(plugin),
-        })?;
-        Ok(Resolved { version: version.clone(), settings: plugin.settings.clone() })
+    pub(super) fn get(&self, key: &Key) -> Option<Arc<Plugin>> {
+        self.plugins().get(key).cloned()
     }
 
-    /// See [`PluginRegistry`](jobwright_core::PluginRegistry).
-    pub(super) fn get(&self, key: &Key) -> Option<Plugin> {
-        self.plugins().get(key).cloned()
+    /// A plugin to be changed.
+    fn copy(&self, key: &Key) -> Option<Plugin> {
+        self.get(key).map(Arc::unwrap_or_clone)
     }
 
     /// See [`PluginRegistry`](jobwright_core::PluginRegistry).
@@ -191,7 +178,7 @@ impl PluginIndex {
         tenant: &TenantName,
         after: Option<&PluginName>,
         most: usize,
-    ) -> Vec<Plugin> {
+    ) -> Vec<Arc<Plugin>> {
         let key = |name: &PluginName| (tenant.clone(), name.clone());
         let plugins = self.plugins();
         let start = after.map_or(Bound::Unbounded, |name| Bound::Excluded(key(name)));
@@ -206,7 +193,7 @@ impl PluginIndex {
         settings: PluginSettings,
     ) -> Result<Option<Plugin>, RegistryError> {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(mut plugin) = self.get(key) else { return Ok(None) };
+        let Some(mut plugin) = self.copy(key) else { return Ok(None) };
         plugin.settings = settings;
         self.replace(plugin.clone())?;
         Ok(Some(plugin))
@@ -219,7 +206,7 @@ impl PluginIndex {
         version: Option<&Version>,
     ) -> Result<bool, RegistryError> {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(mut plugin) = self.get(key) else { return Ok(false) };
+        let Some(mut plugin) = self.copy(key) else { return Ok(false) };
         let goes = |v: &PluginVersion| version.is_none_or(|version| &v.version == version);
         let (gone, kept): (Vec<_>, Vec<_>) = plugin.versions.into_iter().partition(goes);
         plugin.versions = kept;
@@ -253,15 +240,4 @@ impl PluginIndex {
     pub(super) fn open_wasm(&self, digest: &Digest) -> Result<Option<File>, RegistryError> {
         self.files.open_wasm(digest)
     }
-}
-
-/// The latest versions of a plugin, for an error message.
-fn installed(plugin: &Plugin) -> String {
-    const SHOWN: usize = 5;
-    let latest = plugin.versions.iter().rev();
-    let mut names: Vec<_> = latest.take(SHOWN).map(|v| v.version.to_string()).collect();
-    if plugin.versions.len() > SHOWN {
-        names.push(format!("{} more", plugin.versions.len() - SHOWN));
-    }
-    names.join(", ")
 }

@@ -22,11 +22,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use jobwright_core::clock::Timestamp;
-use jobwright_core::plugin::{Digest, Plugin, PluginName, PluginRef, PluginSettings, Version};
-use jobwright_core::registry::{
-    NotFound, PluginRegistry, Published, RegistryError, Resolved, Upload,
-};
-
+use jobwright_core::plugin::{Digest, Plugin, PluginName, PluginSettings, Version};
+use jobwright_core::registry::{PluginRegistry, Published, RegistryError, Upload};
+use jobwright_core::store::StoreError;
 use jobwright_core::tenant::TenantName;
 
 use self::index::PluginIndex;
@@ -66,16 +64,21 @@ impl PluginRegistry for DiskRegistry {
         self.work(move |index| index.publish(upload, now)).await
     }
 
-    fn resolve(&self, tenant: &TenantName, reference: &PluginRef) -> Result<Resolved, NotFound> {
-        self.index.resolve(tenant, reference)
+    async fn get(
+        &self,
+        tenant: &TenantName,
+        name: &PluginName,
+    ) -> Result<Option<Arc<Plugin>>, StoreError> {
+        Ok(self.index.get(&(tenant.clone(), name.clone())))
     }
 
-    fn get(&self, tenant: &TenantName, name: &PluginName) -> Option<Plugin> {
-        self.index.get(&(tenant.clone(), name.clone()))
-    }
-
-    fn list(&self, tenant: &TenantName, after: Option<&PluginName>, most: usize) -> Vec<Plugin> {
-        self.index.list(tenant, after, most)
+    async fn list(
+        &self,
+        tenant: &TenantName,
+        after: Option<&PluginName>,
+        most: usize,
+    ) -> Result<Vec<Arc<Plugin>>, StoreError> {
+        Ok(self.index.list(tenant, after, most))
     }
 
     async fn configure(

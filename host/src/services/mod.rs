@@ -47,6 +47,7 @@ use jobwright_core::services::{
     Body, Capabilities, CapabilityProvider, HostServices, HttpRequestError, KeyValueCall,
     KeyValueError, KeyValueReply, NO_REQUEST, Timeouts, shown,
 };
+use jobwright_core::store::StoreError;
 use jobwright_core::tenant::TenantName;
 use tokio::sync::Semaphore;
 
@@ -88,13 +89,14 @@ impl Debug for GrantedCapabilities {
 
 #[async_trait]
 impl CapabilityProvider for GrantedCapabilities {
-    fn open(&self, job: &Job, log: &Arc<LogBuffer>) -> Capabilities {
-        let plugin = self.registry.get(&job.spec.tenant, &job.spec.plugin);
-        let grants = Arc::new(plugin.map(|plugin| plugin.settings.grants).unwrap_or_default());
+    async fn open(&self, job: &Job, log: &Arc<LogBuffer>) -> Result<Capabilities, StoreError> {
+        let plugin = self.registry.get(&job.spec.tenant, &job.spec.plugin).await?;
+        let grants = plugin.map(|plugin| plugin.settings.grants.clone());
+        let grants = Arc::new(grants.unwrap_or_default());
         let owner = Owner { tenant: job.spec.tenant.clone(), plugin: job.spec.plugin.clone() };
         let services =
             AttemptServices::new(owner, grants.clone(), self.shared.clone(), log.clone());
-        Capabilities { grants, services: Arc::new(services) }
+        Ok(Capabilities { grants, services: Arc::new(services) })
     }
 
     async fn forget(&self, tenant: &TenantName, plugin: &PluginName) {

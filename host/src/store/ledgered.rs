@@ -197,8 +197,13 @@ impl<E: Engine> JobStore for Ledgered<E> {
         self.changes.clone()
     }
 
-    fn uses(&self, tenant: &TenantName, plugin: &PluginName, version: Option<&Version>) -> usize {
-        self.capacity.uses(tenant, plugin, version)
+    async fn uses(
+        &self,
+        tenant: &TenantName,
+        plugin: &PluginName,
+        version: Option<&Version>,
+    ) -> Result<usize, StoreError> {
+        Ok(self.capacity.uses(tenant, plugin, version))
     }
 
     fn spare_bytes(&self) -> u64 {

@@ -16,7 +16,7 @@ pub mod settings;
 pub mod version;
 
 pub use self::inspection::{Abi, Inspection, MAX_NAMES, NoEntryPoint};
-pub use self::installed::{Plugin, PluginVersion};
+pub use self::installed::{NotFound, Plugin, PluginVersion, Resolved};
 pub use self::name::PluginName;
 pub use self::reference::{InvalidPluginRef, PluginRef, Selector};
 pub use self::settings::PluginSettings;

@@ -13,13 +13,18 @@ use crate::grant::grants::Grants;
 use crate::job::row::Job;
 use crate::log::LogBuffer;
 use crate::plugin::name::PluginName;
+use crate::store::error::StoreError;
 use crate::tenant::TenantName;
 
 /// Resolves the grants of a plugin to the capabilities of an attempt.
 #[async_trait]
 pub trait CapabilityProvider: Send + Sync + 'static {
-    /// The present capabilities of an attempt at `job`, which logs to `log`.
-    fn open(&self, job: &Job, log: &Arc<LogBuffer>) -> Capabilities;
+    /// The present capabilities of an attempt at `job`, which logs to `log`. The attempt keeps them to its
+    /// end; a change of grants applies to attempts that start later.
+    ///
+    /// # Errors
+    /// If the grants cannot be read: the attempt must not start without them.
+    async fn open(&self, job: &Job, log: &Arc<LogBuffer>) -> Result<Capabilities, StoreError>;
 
     /// Removes the stored data of a plugin that was removed.
     async fn forget(&self, tenant: &TenantName, plugin: &PluginName) {
@@ -81,8 +86,8 @@ pub struct NoCapabilities;
 
 #[async_trait]
 impl CapabilityProvider for NoCapabilities {
-    fn open(&self, _: &Job, log: &Arc<LogBuffer>) -> Capabilities {
-        Capabilities::nothing(log)
+    async fn open(&self, _: &Job, log: &Arc<LogBuffer>) -> Result<Capabilities, StoreError> {
+        Ok(Capabilities::nothing(log))
     }
 }
 

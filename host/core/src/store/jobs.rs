@@ -76,17 +76,24 @@ pub trait JobStore: Send + Sync + 'static {
     fn changes(&self) -> Arc<ChangeStream>;
 
     /// How many unfinished jobs need the plugin, or this version of it: those that are accepted, and
-    /// those that are just being so. From memory.
-    fn uses(&self, tenant: &TenantName, plugin: &PluginName, version: Option<&Version>) -> usize;
+    /// those that are just being so. Whether a plugin may be removed depends on it.
+    async fn uses(
+        &self,
+        tenant: &TenantName,
+        plugin: &PluginName,
+        version: Option<&Version>,
+    ) -> Result<usize, StoreError>;
 
     /// About how many bytes the store can use for jobs before its files grow: free pages where jobs are, and
-    /// what finalized jobs take, which give way to new ones. From memory.
+    /// what finalized jobs take, which give way to new ones. From memory, and a hint: nothing but the floor
+    /// of free disk space depends on it.
     fn spare_bytes(&self) -> u64;
 
-    /// Why no job of any tenant is accepted: the store holds all that it may. From memory.
+    /// Why no job of any tenant is accepted: the store holds all that it may. From memory, and a hint:
+    /// readiness is reported by it, and an enqueue decides for itself.
     fn full(&self) -> Option<QueueFull>;
 
-    /// Whether the store takes jobs.
+    /// Whether the store takes jobs. From memory, and a hint: as of the latest command.
     ///
     /// # Errors
     /// [`StoreError`] with the reason, if it does not.

@@ -7,7 +7,8 @@ use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use jobwright_core::capacity::QueueFull;
 use jobwright_core::name::shorten;
-use jobwright_core::registry::{NotFound, RegistryError};
+use jobwright_core::plugin::NotFound;
+use jobwright_core::registry::RegistryError;
 use jobwright_core::runtime::{Unprepared, UnusablePlugin};
 use jobwright_core::secret::SecretError;
 use jobwright_core::store::StoreError;
@@ -248,6 +249,7 @@ fn disk_full(error: &dyn std::error::Error) -> ApiError {
 impl From<RegistryError> for ApiError {
     fn from(error: RegistryError) -> Self {
         match &error {
+            RegistryError::Store(error) => error.clone().into(),
             RegistryError::Full { .. }
             | RegistryError::TooLarge { .. }
             | RegistryError::TenantFull { .. }

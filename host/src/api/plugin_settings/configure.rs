@@ -5,8 +5,7 @@ use axum::extract::State;
 use jobwright_core::access::Scope;
 use jobwright_core::limits::LimitPolicy;
 use jobwright_core::outcome::is_media_type;
-use jobwright_core::plugin::{Plugin, PluginSettings, Selector};
-use jobwright_core::registry::NotFound;
+use jobwright_core::plugin::{NotFound, Plugin, PluginSettings, Selector};
 use serde_json::Value;
 
 use super::exit_codes;
@@ -37,7 +36,7 @@ pub(in crate::api) async fn configure(
     let gate = app.intake.plugins.gate(&caller.tenant, &name);
     // From reading the settings to having written them.
     let lock = gate.change().await;
-    let plugin = app.installed(&caller, &name)?;
+    let plugin = app.installed(&caller, &name).await?;
     let fields = Fields::of_json(utf8(&body, "settings")?, "settings")?;
     let settings = changed(&plugin, fields, &app.settings.limits)?;
     if settings.grants != plugin.settings.grants && !caller.may(Scope::Admin) {
@@ -54,7 +53,7 @@ pub(in crate::api) async fn configure(
     // The response may wait for a permit; other changes need not.
     drop((lock, plugin));
     let lost = app.lost_jobs(&caller.tenant, &name).await;
-    Ok(Json(app.shown(&app.installed(&caller, &name)?, lost)))
+    Ok(Json(app.shown(&*app.installed(&caller, &name).await?, lost)))
 }
 
 /// The settings of `plugin` after a change.
