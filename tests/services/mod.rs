@@ -10,6 +10,7 @@ mod responses;
 mod secrets;
 mod streaming;
 mod tls;
+mod unreadable;
 
 use std::collections::VecDeque;
 use std::io;
@@ -46,6 +47,7 @@ pub fn trials() -> Vec<Trial> {
     trials.extend(destinations::trials());
     trials.extend(secrets::trials());
     trials.extend(tls::trials());
+    trials.extend(unreadable::trials());
     trials.extend(streaming::trials());
     trials
 }

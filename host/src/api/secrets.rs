@@ -19,10 +19,10 @@ use super::http::problem_code::ProblemCode;
 /// The longest body, in bytes: the longest value, with each byte escaped, and its origins.
 const MAX_BYTES: u64 = 32 << 10;
 
-pub(super) async fn list(State(app): State<App>, By(caller): By) -> Json<Value> {
-    let all = app.parts.secrets.list(&caller.tenant);
+pub(super) async fn list(State(app): State<App>, By(caller): By) -> Result<Json<Value>, ApiError> {
+    let all = app.parts.secrets.list(&caller.tenant).await?;
     let secrets: Vec<Value> = all.iter().map(|(name, secret)| view(name, secret)).collect();
-    Json(json!({ "secrets": secrets }))
+    Ok(Json(json!({ "secrets": secrets })))
 }
 
 pub(super) async fn set(

@@ -145,7 +145,8 @@ impl App {
         tenant: &TenantName,
         keys: Vec<ApiKey>,
     ) -> Result<Belongings, ApiError> {
-        let secrets = self.parts.secrets.list(tenant).into_iter().map(|(name, _)| name).collect();
+        let secrets = self.parts.secrets.list(tenant).await?;
+        let secrets = secrets.into_iter().map(|(name, _)| name).collect();
         let holds =
             self.parts.jobs.store.holds().await?.into_keys().filter(|hold| hold.is_of(tenant));
         let limits = self.parts.jobs.store.tenant(tenant).await?;

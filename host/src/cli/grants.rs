@@ -10,8 +10,12 @@ use jobwright_core::clock::Timestamp;
 use jobwright_core::grant::{Grants, KeyValueGrant, Origin, SecretName};
 use jobwright_core::job::Job;
 use jobwright_core::log::LogBuffer;
-use jobwright_core::secret::{MAX_ORIGINS, Secret, SecretError, SecretStore, SecretValue};
+use jobwright_core::secret::tenant_secrets::Entry;
+use jobwright_core::secret::{
+    MAX_ORIGINS, Secret, SecretError, SecretStore, SecretValue, TenantSecrets,
+};
 use jobwright_core::services::Capabilities;
+use jobwright_core::store::StoreError;
 use jobwright_core::tenant::TenantName;
 use tempfile::TempDir;
 use tokio::runtime::Handle;
@@ -80,7 +84,7 @@ impl GrantOptions {
         let values = Arc::new(Values::open(folder.path(), VALUES)?);
         let file = self.key_value.clone().map(ValueFile::new);
         let shared = SharedServices {
-            secrets: Arc::new(GivenSecrets(secrets)),
+            secrets: Arc::new(GivenSecrets::new(secrets)),
             web: Arc::new(Web::new(Handle::current())),
             values,
         };
@@ -194,22 +198,26 @@ impl LocalGrants {
 
 /// The secrets of the options, in memory.
 #[derive(Debug)]
-struct GivenSecrets(BTreeMap<SecretName, Secret>);
+struct GivenSecrets(Arc<TenantSecrets>);
+
+impl GivenSecrets {
+    fn new(given: BTreeMap<SecretName, Secret>) -> Self {
+        let mut secrets = TenantSecrets::default();
+        for (name, secret) in given {
+            secrets.restore(name, Entry { current: Some(secret), retired: vec![] });
+        }
+        Self(Arc::new(secrets))
+    }
+}
 
 #[async_trait]
 impl SecretStore for GivenSecrets {
-    fn get(&self, _: &TenantName, name: &SecretName) -> Option<Secret> {
-        self.0.get(name).cloned()
+    fn of(&self, _: &TenantName) -> Result<Arc<TenantSecrets>, StoreError> {
+        Ok(self.0.clone())
     }
 
-    fn known_to(&self, _: &TenantName, to: &http::Uri) -> Vec<SecretValue> {
-        let is_known =
-            |secret: &&Secret| secret.origins.iter().any(|origin| origin.has_host_of(to));
-        self.0.values().filter(is_known).map(|secret| secret.value.clone()).collect()
-    }
-
-    fn list(&self, _: &TenantName) -> Vec<(SecretName, Secret)> {
-        self.0.iter().map(|(name, secret)| (name.clone(), secret.clone())).collect()
+    async fn list(&self, _: &TenantName) -> Result<Vec<(SecretName, Secret)>, StoreError> {
+        Ok(self.0.iter().map(|(name, secret)| (name.clone(), secret.clone())).collect())
     }
 
     async fn set(&self, _: &TenantName, _: &SecretName, _: Secret) -> Result<bool, SecretError> {

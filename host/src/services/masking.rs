@@ -14,12 +14,13 @@ use http::{HeaderMap, Uri};
 use jobwright_core::log::LogBuffer;
 use jobwright_core::secret::{Mask, SecretStore};
 use jobwright_core::services::{HttpRequestError, Pieces, header_bytes};
+use jobwright_core::store::StoreError;
 use jobwright_core::tenant::TenantName;
 use tokio::runtime::Handle;
 
 use super::body_budget::BodyBuffer;
-use super::exchange::Unsearchable;
 use super::response_body::ResponseBody;
+use super::exchange::Unsearchable;
 use super::web::Web;
 
 /// Longer data takes more than some hundred microseconds to search. It is searched by `spawn_blocking`, so
@@ -52,9 +53,17 @@ pub(super) struct MaskedBody {
     pub(super) has_ended: bool,
 }
 
+/// The error of a request whose secrets cannot be read: neither are they sent, nor is a response shown in
+/// which they could be.
+pub(super) fn unreadable(error: StoreError) -> HttpRequestError {
+    tracing::warn!(%error, "refused a request of a guest: the secrets of its tenant cannot be read");
+    HttpRequestError::Broken("the host cannot read the tenant's secrets at present".to_owned())
+}
+
 impl KnownSecrets {
-    fn mask(&self) -> Mask {
-        Mask::of(&self.secrets.known_to(&self.tenant, &self.to))
+    fn mask(&self) -> Result<Mask, HttpRequestError> {
+        let secrets = self.secrets.of(&self.tenant).map_err(unreadable)?;
+        Ok(Mask::of(&secrets.known_to(&self.to)))
     }
 
     /// Masks the secrets in the headers of a response.
@@ -67,7 +76,7 @@ impl KnownSecrets {
         unsearchable: Option<Unsearchable>,
         runtime: &Handle,
     ) -> Result<(), HttpRequestError> {
-        let mask = self.mask();
+        let mask = self.mask()?;
         if mask.is_empty() {
             return Ok(());
         }
@@ -90,17 +99,13 @@ impl Pieces for MaskedBody {
         if self.has_ended {
             return None;
         }
-        if self.secrets.mask().is_empty() && self.taken.is_none() {
-            match self.body.next().await? {
-                Ok(piece) => self.taken = Some(piece),
-                Err(error) => {
-                    self.fail(&error);
-                    return Some(Err(error));
-                }
-            }
-            // A secret may have been set while the piece arrived.
-            if self.secrets.mask().is_empty() {
-                return self.taken.take().map(|piece| Ok(piece.into_bytes()));
+        match self.unmasked_piece().await {
+            Ok(Unmasked::Piece(piece)) => return Some(Ok(piece)),
+            Ok(Unmasked::End) => return None,
+            Ok(Unmasked::Secrets) => {}
+            Err(error) => {
+                self.fail(&error);
+                return Some(Err(error));
             }
         }
         let whole = self.rest().await;
@@ -117,7 +122,32 @@ impl Pieces for MaskedBody {
     }
 }
 
+/// The next piece of a body, if it can be passed on as it is.
+enum Unmasked {
+    /// It can.
+    Piece(Bytes),
+    /// There is no further piece.
+    End,
+    /// There are secrets, which must be masked in the whole rest.
+    Secrets,
+}
+
 impl MaskedBody {
+    /// The next piece, unless there are secrets to mask.
+    async fn unmasked_piece(&mut self) -> Result<Unmasked, HttpRequestError> {
+        if self.taken.is_some() || !self.secrets.mask()?.is_empty() {
+            return Ok(Unmasked::Secrets);
+        }
+        let Some(piece) = self.body.next().await else { return Ok(Unmasked::End) };
+        self.taken = Some(piece?);
+        // A secret may have been set while the piece arrived.
+        if !self.secrets.mask()?.is_empty() {
+            return Ok(Unmasked::Secrets);
+        }
+        let piece = self.taken.take();
+        Ok(piece.map_or(Unmasked::End, |piece| Unmasked::Piece(piece.into_bytes())))
+    }
+
     /// Ends the body, and logs why.
     fn fail(&mut self, error: &HttpRequestError) {
         self.has_ended = true;
@@ -131,7 +161,7 @@ impl MaskedBody {
             taken.push(body.as_ref())?;
             body = taken;
         }
-        let mask = self.secrets.mask();
+        let mask = self.secrets.mask()?;
         if mask.is_empty() {
             return Ok(body);
         }

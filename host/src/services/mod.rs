@@ -216,9 +216,10 @@ impl AttemptServices {
         &self,
         request: Request<Bytes>,
     ) -> Result<(Request<Bytes>, Mask), HttpRequestError> {
-        let hidden = self.shared.secrets.known_to(&self.tenant, request.uri());
+        let all = self.shared.secrets.of(&self.tenant).map_err(masking::unreadable)?;
+        let hidden = all.known_to(request.uri());
         let (mut head, body) = request.into_parts();
-        let find = |name: &_| self.shared.secrets.get(&self.tenant, name);
+        let find = |name: &_| all.get(name).cloned();
         let secrets = Secrets { granted: &self.grants.secrets, find, hidden: &hidden };
         let mask = secret::place(&mut head, &secrets);
         let mask = mask.map_err(|misplaced| HttpRequestError::Denied(misplaced.to_string()))?;

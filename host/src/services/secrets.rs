@@ -16,7 +16,8 @@ use async_trait::async_trait;
 use jobwright_core::clock::Timestamp;
 use jobwright_core::grant::{Origin, SecretName};
 use jobwright_core::secret::tenant_secrets::{Entry, Retired};
-use jobwright_core::secret::{Secret, SecretError, SecretStore, SecretValue, TenantSecrets};
+use jobwright_core::secret::{Secret, SecretError, SecretStore, TenantSecrets};
+use jobwright_core::store::StoreError;
 use jobwright_core::tenant::TenantName;
 use serde::{Deserialize, Serialize};
 
@@ -30,7 +31,7 @@ const FILE: &str = "secrets.json";
 /// kept by default.
 const RETIRED: Duration = Duration::from_secs(14 * 86_400);
 
-type All = BTreeMap<TenantName, TenantSecrets>;
+type All = BTreeMap<TenantName, Arc<TenantSecrets>>;
 
 /// See the module's text.
 #[derive(Debug, Clone)]
@@ -107,8 +108,8 @@ impl SecretFile {
         let retired_before = at.checked_sub(self.retired).unwrap_or(Timestamp::MIN);
         let changing = move || {
             file.change(move |all| {
-                let result = change(all.entry(tenant).or_default())?;
-                all.values_mut().for_each(|secrets| secrets.forget(retired_before));
+                let result = change(Arc::make_mut(all.entry(tenant).or_default()))?;
+                all.values_mut().for_each(|secrets| Arc::make_mut(secrets).forget(retired_before));
                 all.retain(|_, secrets| !secrets.is_empty());
                 Ok(result)
             })
@@ -143,18 +144,13 @@ impl OnDisk {
 
 #[async_trait]
 impl SecretStore for SecretFile {
-    fn get(&self, tenant: &TenantName, name: &SecretName) -> Option<Secret> {
-        self.file.all().get(tenant)?.get(name).cloned()
+    fn of(&self, tenant: &TenantName) -> Result<Arc<TenantSecrets>, StoreError> {
+        Ok(self.file.all().get(tenant).cloned().unwrap_or_default())
     }
 
-    fn known_to(&self, tenant: &TenantName, to: &http::Uri) -> Vec<SecretValue> {
-        self.file.all().get(tenant).map(|secrets| secrets.known_to(to)).unwrap_or_default()
-    }
-
-    fn list(&self, tenant: &TenantName) -> Vec<(SecretName, Secret)> {
-        let all = self.file.all();
-        let of_tenant = all.get(tenant).into_iter().flat_map(TenantSecrets::iter);
-        of_tenant.map(|(name, secret)| (name.clone(), secret.clone())).collect()
+    async fn list(&self, tenant: &TenantName) -> Result<Vec<(SecretName, Secret)>, StoreError> {
+        let secrets = self.of(tenant)?;
+        Ok(secrets.iter().map(|(name, secret)| (name.clone(), secret.clone())).collect())
     }
 
     async fn set(
@@ -247,7 +243,7 @@ fn load(path: &Path) -> anyhow::Result<All> {
     for (tenant, lines) in lines {
         for (name, line) in lines {
             let entry = line.entry().with_context(|| format!("`{name}`"))?;
-            all.entry(tenant.clone()).or_default().restore(name, entry);
+            Arc::make_mut(all.entry(tenant.clone()).or_default()).restore(name, entry);
         }
     }
     Ok(all)
@@ -271,6 +267,10 @@ mod tests {
         (TenantName::default(), "KEY".parse().expect("a name"))
     }
 
+    fn get(secrets: &SecretFile, tenant: &TenantName, name: &SecretName) -> Option<Secret> {
+        secrets.of(tenant).expect("it is in memory").get(name).cloned()
+    }
+
     #[tokio::test]
     async fn secrets_survive_a_restart_and_belong_to_one_tenant() {
         let folder = tempfile::tempdir().expect("a folder");
@@ -280,12 +280,12 @@ mod tests {
         assert!(secrets.set(&tenant, &name, secret("first-value")).await.expect("set"));
         assert!(!secrets.set(&tenant, &name, secret("other-value")).await.expect("set again"));
         let secrets = SecretFile::open(folder.path()).expect("the file");
-        assert_eq!(secrets.get(&tenant, &name), Some(secret("other-value")));
-        assert_eq!((secrets.get(&other, &name), secrets.list(&other)), (None, vec![]));
+        assert_eq!(get(&secrets, &tenant, &name), Some(secret("other-value")));
+        assert_eq!((get(&secrets, &other, &name), secrets.list(&other).await), (None, Ok(vec![])));
         assert!(!secrets.remove(&other, &name, AT).await.expect("nothing to remove"));
         assert!(secrets.remove(&tenant, &name, AT).await.expect("removed"));
         let secrets = SecretFile::open(folder.path()).expect("the file");
-        assert_eq!(secrets.list(&tenant), vec![]);
+        assert_eq!(secrets.list(&tenant).await, Ok(vec![]));
     }
 
     #[cfg(unix)]
@@ -324,7 +324,7 @@ mod tests {
 
     fn known(secrets: &SecretFile, tenant: &TenantName) -> Vec<String> {
         let to = "http://api.example.com:81/".parse().expect("a URI");
-        let known = secrets.known_to(tenant, &to);
+        let known = secrets.of(tenant).expect("it is in memory").known_to(&to);
         known.iter().map(|value| value.reveal().to_owned()).collect()
     }
 
@@ -343,7 +343,7 @@ mod tests {
         secrets.set(&tenant, &name, set("other-value", 10)).await.expect("set again");
         assert!(secrets.remove(&tenant, &name, at(20)).await.expect("removed"));
         let secrets = open();
-        assert_eq!(secrets.list(&tenant), vec![]);
+        assert_eq!(secrets.list(&tenant).await, Ok(vec![]));
         assert_eq!(known(&secrets, &tenant), ["first-value", "other-value"]);
         assert_eq!(known(&secrets, &"other".parse().expect("a name")), Vec::<String>::new());
         let other = "OTHER".parse().expect("a name");

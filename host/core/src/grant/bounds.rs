@@ -4,7 +4,7 @@
 use super::grants::Grants;
 use crate::command::variable_fault;
 use crate::limits::bytes::show_bytes;
-use crate::secret::store::MAX_SECRETS;
+use crate::secret::bound::MAX_SECRETS;
 use crate::text::shorten;
 
 /// The maximum number of origins: each is compared with each request.

@@ -3,7 +3,8 @@
 //!
 //! | module | owns |
 //! |---|---|
-//! | [`value`], [`store`] | a secret, and the trait of the store of secrets |
+//! | [`value`], [`bound`] | the value of a secret, and a secret with its origins |
+//! | [`store`] | the trait of the store of secrets |
 //! | [`placing`] | where a placeholder is replaced, and where that is refused |
 //! | [`masking`] | finding and covering secrets in a response |
 //! | [`writing`], [`names`], [`zeros`], [`radix`], [`numbers`], [`dumps`] | the encodings in which they are found |
@@ -14,6 +15,7 @@
 //! Invariant: nothing here shows a value. [`SecretValue`] can be neither printed nor serialized;
 //! only [`SecretValue::reveal`] returns its text.
 
+pub mod bound;
 mod dumps;
 mod effort;
 mod left;
@@ -28,9 +30,10 @@ pub mod value;
 mod writing;
 mod zeros;
 
+pub use self::bound::{MAX_ORIGINS, MAX_RETIRED, MAX_SECRETS, Secret, SecretError};
 pub use self::masking::Mask;
 pub use self::placing::{Misplaced, Secrets, place};
-pub use self::store::{MAX_ORIGINS, MAX_RETIRED, MAX_SECRETS, Secret, SecretError, SecretStore};
+pub use self::store::SecretStore;
 pub use self::tenant_secrets::TenantSecrets;
 pub use self::value::{InvalidValue, MAX_VALUE_BYTES, MIN_VALUE_BYTES, SecretValue};
 

@@ -14,7 +14,7 @@ use memchr::memmem;
 use thiserror::Error;
 
 use super::masking::Mask;
-use super::store::Secret;
+use super::bound::Secret;
 use super::value::SecretValue;
 use crate::grant::secret_name::SecretName;
 

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::store::{MAX_RETIRED, MAX_SECRETS, Secret, SecretError};
+use super::bound::{MAX_RETIRED, MAX_SECRETS, Secret, SecretError};
 use super::value::SecretValue;
 use crate::clock::Timestamp;
 use crate::grant::secret_name::SecretName;
@@ -88,7 +88,8 @@ impl TenantSecrets {
         true
     }
 
-    /// Every value, current or retired, of which an origin has the host of `to`.
+    /// Every value, current or retired, granted to a plugin or not, of which an origin has the host of `to`,
+    /// at any port and in any scheme: the host may remember what it was sent.
     #[must_use]
     pub fn known_to(&self, to: &http::Uri) -> Vec<SecretValue> {
         let all = self.names.values().flat_map(|entry| {

@@ -269,6 +269,7 @@ impl From<SecretError> for ApiError {
     fn from(error: SecretError) -> Self {
         match &error {
             SecretError::Full => Self::new(ProblemCode::TooManySecrets, error),
+            SecretError::Store(error) => error.clone().into(),
             SecretError::Io(source) if is_full(source) => disk_full(&error),
             SecretError::Io(_) => Self::internal(error),
         }
