@@ -199,7 +199,6 @@ impl Dispatcher {
         drop(enlisted);
     }
 
-    /// The verdict on an attempt, with its record and output.
     /// The capabilities of an attempt at `job`, or the outcome of one that ends before it has them.
     async fn open(
         &self,
@@ -231,6 +230,7 @@ impl Dispatcher {
         self.parts.runtime.run(attempt, signal).await
     }
 
+    /// The verdict on an attempt, with its record and output.
     fn conclude(&self, started: &Started, mut ended: Ended) -> Finish {
         let Started { lease, job, limits, resumed, start, grants, traces } = started;
         let lifecycle = &job.lifecycle;
