@@ -67,6 +67,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use jobwright_core::host::HostId;
 use jobwright_core::limits::LimitPolicy;
 use jobwright_core::{AccessStore, Clock as _, Store};
 use tokio::net::TcpListener;
@@ -209,7 +210,8 @@ impl Front {
             DiscardedLog::start(&changes).context("cannot start a thread for the log")?;
         let limits = config.limit_policy()?;
         let seeds = data_dir::seed_key(&config.data)?;
-        let random = Randomness { jitter: Arc::new(rand::random::<f64>), seeds };
+        let host = HostId::from_random(rand::random());
+        let random = Randomness { host, jitter: Arc::new(rand::random::<f64>), seeds };
         let (stopping, is_stopping) = watch::channel(false);
         let (jobs, settings) = (parts.jobs.clone(), dispatch_settings(&config, limits.ceiling));
         let dispatcher = Dispatcher::new(jobs, subscribers.clone(), random, settings);

@@ -47,6 +47,7 @@ async fn the_response_to_a_new_job_has_all_its_fields() -> anyhow::Result<()> {
       "failed_output": null,
       "failures": 0,
       "finalized_at": null,
+      "host": null,
       "id": "[id]",
       "inject_env": true,
       "limits": {
@@ -88,7 +89,9 @@ async fn a_finalized_job_shows_its_attempts_and_outcome() -> anyhow::Result<()> 
     let fixture = Fixture::new().await?;
     let id = fixture.submit(json!({ "payload": { "a": [1] } })).await?;
     let attempt = fixture.begins().await?;
-    assert_eq!(fixture.host.job(&id).await?["state"], "running");
+    let running = fixture.host.job(&id).await?;
+    assert_eq!(running["state"], "running");
+    assert_eq!(running["host"].as_str().map(str::len), Some(36), "a UUID: {running}");
     attempt.succeed();
     let job = fixture.host.finalized(&id).await?;
     ensure!(job["output_url"] == format!("/v1/jobs/{id}/output"), "{job}");
@@ -136,6 +139,7 @@ async fn a_finalized_job_shows_its_attempts_and_outcome() -> anyhow::Result<()> 
       "failed_output": null,
       "failures": 0,
       "finalized_at": "2026-01-01T00:00:00Z",
+      "host": null,
       "id": "[id]",
       "inject_env": true,
       "limits": "[limits]",

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use jobwright_core::capacity::CapacityLimits;
 use jobwright_core::clock::{Timestamp, after};
+use jobwright_core::host::HostId;
 use jobwright_core::job::{Job, JobId, JobState, NewJob, Verdict};
 use jobwright_core::queue::{QueueCounts, Reserve};
 use jobwright_core::store::{
@@ -19,10 +20,20 @@ use super::drafts::{at, ending, job};
 /// The duration of leases in the laws.
 pub(crate) const LEASE: Duration = Duration::from_secs(30);
 
-/// A claim of at most `max` jobs by an idle host, without a memory limit.
+/// The hosts.
+pub(crate) const HOSTS: [HostId; 2] = [HostId::from_random([1; 16]), HostId::from_random([2; 16])];
+
+/// A claim of at most `max` jobs by the first host, as if it was idle, without a memory limit.
 pub(crate) fn want(max: usize, now: Timestamp) -> Claim {
-    let (reserve, expires_at) = (Reserve::default(), after(now, LEASE));
-    Claim { max, memory_bytes: u64::MAX, idle: true, reserve, expires_at, wall: now }
+    Claim {
+        host: HOSTS[0],
+        max,
+        memory_bytes: u64::MAX,
+        idle: true,
+        reserve: Reserve::default(),
+        expires_at: after(now, LEASE),
+        wall: now,
+    }
 }
 
 /// Opens another handle on an open store, as a second host does.
@@ -50,6 +61,8 @@ pub(crate) struct Fixture {
     store: Arc<dyn Store>,
     driver: &'static Driver,
     directory: TempDir,
+    /// The host whose handle it is.
+    host: HostId,
 }
 
 impl std::ops::Deref for Fixture {
@@ -79,7 +92,7 @@ impl Fixture {
         now: Timestamp,
     ) -> anyhow::Result<Self> {
         let store = (driver.open)(directory.path(), limits, now)?;
-        Ok(Self { store, driver, directory })
+        Ok(Self { store, driver, directory, host: HOSTS[0] })
     }
 
     /// The same store, still empty, with these bounds.
@@ -98,7 +111,7 @@ impl Fixture {
         limits: CapacityLimits,
         now: Timestamp,
     ) -> anyhow::Result<Self> {
-        let Self { store, driver, directory } = self;
+        let Self { store, driver, directory, .. } = self;
         drop(store);
         Self::open(driver, directory, limits, now)
     }
@@ -126,7 +139,8 @@ impl Fixture {
     /// Another handle on the store, as a second host has it.
     pub(crate) fn second(&self) -> anyhow::Result<Self> {
         let second = self.driver.second.context("the store has one host")?;
-        Ok(Self { store: second(&self.store)?, driver: self.driver, directory: TempDir::new()? })
+        let (store, directory) = (second(&self.store)?, TempDir::new()?);
+        Ok(Self { store, driver: self.driver, directory, host: HOSTS[1] })
     }
 
     /// The store, for another task.
@@ -153,7 +167,26 @@ impl Fixture {
         max: usize,
         now: Timestamp,
     ) -> anyhow::Result<Vec<Leased>> {
-        Ok(self.store.claim(want(max, now), now).await?.leased)
+        self.claim_as(self.host, max, now).await
+    }
+
+    /// Claims at most `max` jobs for a host, also on the only handle of a store.
+    pub(crate) async fn claim_as(
+        &self,
+        host: HostId,
+        max: usize,
+        now: Timestamp,
+    ) -> anyhow::Result<Vec<Leased>> {
+        Ok(self.store.claim(Claim { host, ..want(max, now) }, now).await?.leased)
+    }
+
+    /// Claims the one job that must be there for a host.
+    pub(crate) async fn claim_one_as(
+        &self,
+        host: HostId,
+        now: Timestamp,
+    ) -> anyhow::Result<Leased> {
+        self.claim_as(host, 1, now).await?.pop().context("nothing to claim")
     }
 
     /// Claims the one job that must be there.

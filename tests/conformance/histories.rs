@@ -25,7 +25,7 @@ use proptest::test_runner::{Config, TestCaseError, TestError, TestRunner};
 
 use super::SQLITE;
 use super::drafts::{at, ending, paused_queue, unknown};
-use super::fixture::{Fixture, Place, walk, want};
+use super::fixture::{Fixture, HOSTS, Place, walk, want};
 use super::steps::{PAYLOAD_UNIT, Sketch, Step, later, older_than, steps};
 
 /// Bounds small enough that a history reaches them.
@@ -162,10 +162,11 @@ impl Pair {
         let now = self.now;
         match step {
             Step::Enqueue(sketches) => self.enqueue(sketches).await?,
-            Step::Claim { max, memory_bytes, idle, lease_ms } => {
-                let (memory_bytes, idle) = (*memory_bytes, *idle);
+            Step::Claim { host, max, memory_bytes, idle, lease_ms } => {
+                let (host, memory_bytes, idle) = (*host, *memory_bytes, *idle);
                 let expires_at = later(now, *lease_ms);
-                self.claim(Claim { memory_bytes, idle, expires_at, ..want(*max, now) }).await?;
+                let want = Claim { host, memory_bytes, idle, expires_at, ..want(*max, now) };
+                self.claim(want).await?;
             }
             Step::Renew { lease_ms } => {
                 let (leases, until) = (self.leases(), later(now, *lease_ms));
@@ -262,7 +263,9 @@ impl Pair {
     /// Kills the embedded store. For the store in memory a crash is emulated: every attempt in flight is
     /// lost at once.
     async fn crash(&mut self) -> anyhow::Result<()> {
-        self.both(async |s| s.alive(self.now).await).await?;
+        for host in HOSTS {
+            self.both(async |s| s.alive(host, self.now).await).await?;
+        }
         self.memory.renew(self.leases(), self.now, self.now).await?;
         self.memory.reclaim_expired(self.now, usize::MAX).await?;
         self.memory.restart();
@@ -343,9 +346,9 @@ impl Pair {
 
 /// Checks `claimed` against the rules of claiming. `order` begins with the running jobs; the others are
 /// sorted by their keys. Each claim takes the first job of the queue with the fewest running jobs, and of
-/// these queues the one that was served longest ago, as far as number and memory allow. Suspects run one
-/// at a time, and a job that was lost twice runs alone; others wait for it only when it has waited for ten
-/// minutes.
+/// these queues the one that was served longest ago, as far as number and memory allow. On each host suspects
+/// run one at a time, and a job that was lost twice runs alone; others wait for it only when it has waited for
+/// ten minutes.
 fn claims_are_right(
     order: &[Job],
     want: &Claim,
@@ -358,9 +361,9 @@ fn claims_are_right(
     let mut memory = want.memory_bytes;
     let (mut expected, mut passed) = (Vec::new(), Vec::new());
     while expected.len() < want.max
-        && let Some(place) = first(&running, &due, now, (want.idle, &passed, turns))
+        && let Some(place) = first(&running, &due, now, (want, &passed, turns))
     {
-        let (idle, job) = (want.idle && running.is_empty(), &due[place]);
+        let (idle, job) = (is_idle(want, &running), &due[place]);
         if !idle && job.lifecycle.lost == 2 {
             break;
         }
@@ -373,7 +376,7 @@ fn claims_are_right(
         }
         memory = memory.saturating_sub(job.spec.limits.host_bytes());
         let mut job = due.remove(place);
-        job.lifecycle.claim(now);
+        job.lifecycle.claim_on(want.host, now);
         turns.serve(&job.spec.queue);
         expected.push(job.id);
         running.push(job);
@@ -383,19 +386,30 @@ fn claims_are_right(
     Ok(())
 }
 
+/// Whether a job runs on the host that claims.
+fn is_beside(want: &Claim, job: &Job) -> bool {
+    job.lifecycle.host == Some(want.host)
+}
+
+/// Whether none does.
+fn is_idle(want: &Claim, running: &[Job]) -> bool {
+    want.idle && !running.iter().any(|job| is_beside(want, job))
+}
+
 /// The place in `due` of the job that begins next beside those that run.
 fn first(
     running: &[Job],
     due: &[Job],
     now: Timestamp,
-    (idle, passed, turns): (bool, &[QueueName], &Turns),
+    (want, passed, turns): (&Claim, &[QueueName], &Turns),
 ) -> Option<usize> {
-    let idle = idle && running.is_empty();
-    let watched: Vec<_> = running.iter().filter(|job| job.lifecycle.is_watched(now)).collect();
+    let idle = is_idle(want, running);
+    let beside = || running.iter().filter(|job| is_beside(want, job));
+    let watched: Vec<_> = beside().filter(|job| job.lifecycle.is_watched(now)).collect();
     if watched.iter().any(|job| job.lifecycle.lost == 2) {
         return None;
     }
-    let tried = running.iter().any(|job| job.lifecycle.lost > 0);
+    let tried = beside().any(|job| job.lifecycle.lost > 0);
     let waits = |job: &Job| {
         let since = job.lifecycle.attempted_at.unwrap_or_default().max(job.lifecycle.scheduled_at);
         job.lifecycle.lost == 2 && !idle && (tried || until(since, now) < Duration::from_secs(600))

@@ -1,6 +1,7 @@
 //! The steps of random histories, and how likely each is.
 
 use jobwright_core::clock::Timestamp;
+use jobwright_core::host::HostId;
 use jobwright_core::job::{JobId, NewJob, Phase, QueueName, Verdict};
 use jobwright_core::limits::Limits;
 use jobwright_core::store::{JobFilter, Retention};
@@ -10,12 +11,14 @@ use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use proptest::sample::select;
 
 use super::drafts::{Draft as _, job, named};
+use super::fixture::HOSTS;
 
 /// A call of a store. Jobs and leases are picked among the existing ones.
 #[derive(Debug, Clone)]
 pub(super) enum Step {
     Enqueue(Vec<Sketch>),
     Claim {
+        host: HostId,
         max: usize,
         memory_bytes: u64,
         idle: bool,
@@ -131,8 +134,10 @@ pub(super) fn steps(most: usize) -> impl Strategy<Value = Vec<Step>> {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => vec(sketch(), 1..5).prop_map(Step::Enqueue),
-        8 => (0_usize..4, room(), any::<bool>(), span()).prop_map(
-            |(max, memory_bytes, idle, lease_ms)| Step::Claim { max, memory_bytes, idle, lease_ms }
+        8 => (select(&HOSTS[..]), 0_usize..4, room(), any::<bool>(), span()).prop_map(
+            |(host, max, memory_bytes, idle, lease_ms)| {
+                Step::Claim { host, max, memory_bytes, idle, lease_ms }
+            }
         ),
         2 => span().prop_map(|lease_ms| Step::Renew { lease_ms }),
         10 => (0_usize..5, ending()).prop_map(|(newest, ending)| Step::Finish { newest, ending }),

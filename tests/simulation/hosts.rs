@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jobwright::dispatch::{DispatchSettings, Dispatcher, Randomness, RetentionSettings};
 use jobwright::{JobParts, Subscribers};
+use jobwright_core::host::HostId;
 use jobwright_core::seed::SeedKey;
 use jobwright_core::services::NoCapabilities;
 use jobwright_core::store::Store;
@@ -57,7 +58,10 @@ impl Host {
             clock: Arc::new(world.clock.clone()),
             grantor: Arc::new(NoCapabilities),
         };
+        let mut id = [0; 16];
+        id[8..].copy_from_slice(&(number as u64).to_be_bytes());
         let random = Randomness {
+            host: HostId::from_random(id),
             jitter: Arc::new(move || rng.fraction()),
             // These guests use no random numbers.
             seeds: SeedKey::new([0; 32]),

@@ -14,6 +14,7 @@ use jobwright_core::capacity::QueueFull;
 use jobwright_core::change::{ChangeStream, ResumeToken};
 use jobwright_core::clock::Timestamp;
 use jobwright_core::hold::{Hold, HoldNote, VersionedHolds};
+use jobwright_core::host::HostId;
 use jobwright_core::job::{CancelRequest, Dedup, Job, JobId, NewJob, Payload};
 use jobwright_core::log::LogSnapshot;
 use jobwright_core::outcome::Output;
@@ -122,10 +123,10 @@ impl JobStore for Wire {
         Ok(answers)
     }
 
-    async fn alive(&self, now: Timestamp) -> Result<(), StoreError> {
+    async fn alive(&self, host: HostId, now: Timestamp) -> Result<(), StoreError> {
         self.there().await?;
-        self.world.at_once(self.world.store().alive(now))?;
-        self.world.model().commits(now);
+        self.world.at_once(self.world.store().alive(host, now))?;
+        self.world.model().alive(host, now);
         Ok(())
     }
 

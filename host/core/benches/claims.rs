@@ -9,6 +9,7 @@ use jobwright_core::attempt::Lease;
 use jobwright_core::capacity::{Capacity, CapacityLimits};
 use jobwright_core::clock::Timestamp;
 use jobwright_core::hold::JobLabels;
+use jobwright_core::host::HostId;
 use jobwright_core::job::{JobId, Lifecycle, Priority, Verdict};
 use jobwright_core::plugin::Digest;
 use jobwright_core::queue::{Claim, Entry, Queue, Reserve, Room};
@@ -101,6 +102,7 @@ fn round(labels: &[JobLabels]) -> Spent {
     timed(&mut spent.enqueue, || enqueue(&mut queue, labels, &capacity));
     let host = Room { attempts: 64, memory_bytes: 64 << 30 };
     let want = Claim {
+        host: HostId::from_random([1; 16]),
         max: CLAIMED,
         memory_bytes: host.memory_bytes,
         idle: false,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::clock::Timestamp;
+use crate::host::HostId;
 use crate::job::id::JobId;
 use crate::job::payload::Payload;
 use crate::job::row::Job;
@@ -13,7 +14,7 @@ use crate::services::granted::Capabilities;
 
 pub use crate::job::record::{AttemptRecord, Seed, Start};
 
-/// The exclusive right to try a job until `expires_at`. The attempt number fences: a holder whose
+/// The exclusive right of a host to try a job until `expires_at`. The attempt number fences: a host whose
 /// lease was taken away cannot finish, because the job has a higher attempt by then or none running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lease {
@@ -21,6 +22,8 @@ pub struct Lease {
     pub job: JobId,
     /// The number of this attempt, from 1.
     pub attempt: u32,
+    /// The host that holds the lease.
+    pub host: HostId,
     /// Until when the lease holds, unless renewed.
     pub expires_at: Timestamp,
 }

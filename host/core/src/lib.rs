@@ -38,6 +38,7 @@ pub mod digest;
 pub mod exit_codes;
 pub mod grant;
 pub mod hold;
+pub mod host;
 pub mod job;
 pub mod ledger;
 pub mod limits;
@@ -63,6 +64,7 @@ pub use clock::{Clock, Timestamp};
 pub use digest::Digest;
 pub use exit_codes::ExitCodes;
 pub use grant::Grants;
+pub use host::HostId;
 pub use job::{
     AttemptRecord, Job, JobId, JobSpec, JobState, Lifecycle, Payload, Phase, Priority, Seed, Start,
     Verdict,

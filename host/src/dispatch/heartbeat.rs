@@ -79,7 +79,8 @@ impl Dispatcher {
     async fn save(&self, logged: &Mutex<HashMap<(JobId, u32), u64>>) {
         let traces = self.in_flight.traces();
         if !traces.is_empty()
-            && let Err(error) = self.parts.store.alive(self.parts.clock.now()).await
+            && let Err(error) =
+                self.parts.store.alive(self.random.host, self.parts.clock.now()).await
         {
             tracing::warn!(%error, "cannot record that the host is alive");
         }

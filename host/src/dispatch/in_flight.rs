@@ -168,6 +168,7 @@ impl Drop for Enlisted {
 #[cfg(test)]
 mod tests {
     use jobwright_core::clock::Timestamp;
+    use jobwright_core::host::HostId;
     use jobwright_core::job::QueueName;
     use jobwright_core::plugin::Digest;
     use jobwright_core::tenant::TenantName;
@@ -179,7 +180,8 @@ mod tests {
         let in_flight = InFlight::new(Arc::default(), Arc::default());
         let job = JobId::new(Timestamp::UNIX_EPOCH);
         let stopped = |attempt| {
-            let lease = Lease { job, attempt, expires_at: Timestamp::UNIX_EPOCH };
+            let (host, expires_at) = (HostId::from_random([1; 16]), Timestamp::UNIX_EPOCH);
+            let lease = Lease { job, attempt, host, expires_at };
             let (stop, signal) = Stop::new();
             let (log, report) = (LogBuffer::new(0), ProgressReporter::new(None, 0));
             let traces = Traces { log: Arc::new(log), report: Arc::new(report) };

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use jobwright_core::change::Listener;
 use jobwright_core::clock::after;
+use jobwright_core::host::HostId;
 use jobwright_core::limits::Limits;
 use jobwright_core::runtime::StopReason;
 use jobwright_core::seed::SeedKey;
@@ -89,8 +90,10 @@ pub struct Dispatcher {
     refusals: Refusals,
 }
 
-/// The random numbers of a dispatcher and its attempts.
+/// The random values of a dispatcher and its attempts, drawn anew at each start but for `seeds`.
 pub struct Randomness {
+    /// The id of the host, which its claims and leases name.
+    pub host: HostId,
     /// Randomizes the back-off of retries, so that jobs that failed together do not return together.
     pub jitter: Jitter,
     /// The key from which the seeds of attempts are derived.
@@ -132,6 +135,7 @@ impl Dispatcher {
     /// which have `grace` to end. Attempts that have not ended by then are stopped and their jobs released. It
     /// returns when all verdicts are written.
     pub async fn run(self, stopping: watch::Receiver<bool>, grace: Duration) {
+        tracing::info!(host = %self.random.host, slots = self.settings.slots, "starting to run jobs");
         let shared = Arc::new(self);
         let background = tokio::task::JoinSet::from_iter([
             spawnable(shared.clone().heartbeats()),

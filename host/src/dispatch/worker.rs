@@ -123,12 +123,13 @@ impl Dispatcher {
     /// A claim of as much as `slots` free slots and the free memory can run.
     fn claim_for(&self, slots: usize, now: Timestamp) -> Claim {
         let DispatchSettings { slots: all, memory_bytes, reserved_slots, .. } = self.settings;
-        let host = Room { attempts: all as usize, memory_bytes };
+        let room = Room { attempts: all as usize, memory_bytes };
         Claim {
+            host: self.random.host,
             max: slots,
             memory_bytes: self.memory.available_permits() as u64 * PAGE_BYTES,
             idle: slots == all as usize,
-            reserve: Reserve::new(host, reserved_slots as usize)
+            reserve: Reserve::new(room, reserved_slots as usize)
                 .fitting(Limits::DEFAULT.host_bytes()),
             expires_at: after(now, self.settings.lease),
             wall: self.parts.clock.wall(),

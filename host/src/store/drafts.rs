@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use jobwright_core::attempt::AttemptRecord;
 use jobwright_core::clock::Timestamp;
+use jobwright_core::host::HostId;
 use jobwright_core::job::{JobId, NewJob, Payload, Priority, Verdict};
 use jobwright_core::limits::Limits;
 use jobwright_core::outcome::{Outcome, Output, Usage};
@@ -34,8 +35,15 @@ pub(super) fn job(payload_bytes: usize) -> NewJob {
 
 /// A claim of the next job.
 pub(super) fn claim() -> Claim {
-    let (memory_bytes, reserve) = (u64::MAX, Reserve::default());
-    Claim { max: 1, memory_bytes, idle: true, reserve, expires_at: Timestamp::MAX, wall: NOW }
+    Claim {
+        host: HostId::from_random([1; 16]),
+        max: 1,
+        memory_bytes: u64::MAX,
+        idle: true,
+        reserve: Reserve::default(),
+        expires_at: Timestamp::MAX,
+        wall: NOW,
+    }
 }
 
 /// The end of an attempt that leaves so many bytes.

@@ -10,6 +10,7 @@ use jobwright_core::capacity::{Capacity, QueueFull};
 use jobwright_core::change::ChangeStream;
 use jobwright_core::clock::Timestamp;
 use jobwright_core::hold::{Hold, HoldNote, VersionedHolds};
+use jobwright_core::host::HostId;
 use jobwright_core::job::{CancelRequest, JobId, NewJob};
 use jobwright_core::ledger::{Admission, Ledger, Rows};
 use jobwright_core::log::LogSnapshot;
@@ -144,10 +145,10 @@ impl<E: Engine> JobStore for Ledgered<E> {
         self.engine.run(Effect::Nothing, 0, step).await
     }
 
-    async fn alive(&self, now: Timestamp) -> Result<(), StoreError> {
+    async fn alive(&self, host: HostId, now: Timestamp) -> Result<(), StoreError> {
         // Without a sync: it must survive the death of the process only.
         let step = move |ledger: &mut Ledger<_>| {
-            ledger.pass_time(now);
+            ledger.alive(host, now);
             Ok(())
         };
         self.engine.run(Effect::Unsynced, 0, step).await

@@ -2,6 +2,7 @@
 //! each asks [`order::pick`](jobwright_core::queue::order::pick); between claims of several hosts no order is
 //! promised.
 
+mod hosts;
 mod memory;
 mod places;
 mod shares;
@@ -11,4 +12,4 @@ use super::Law;
 
 /// The laws of every driver.
 pub(super) const EVERYWHERE: &[&[Law]] =
-    &[places::LAWS, shares::LAWS, memory::LAWS, suspects::LAWS];
+    &[places::LAWS, shares::LAWS, memory::LAWS, suspects::LAWS, hosts::LAWS];

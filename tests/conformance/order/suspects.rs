@@ -39,7 +39,7 @@ async fn jobs_that_were_lost_do_not_delay_others(store: Fixture) -> anyhow::Resu
 }
 
 /// Accepts a job and loses two attempts at it.
-async fn lost_twice(store: &Fixture) -> anyhow::Result<JobId> {
+pub(super) async fn lost_twice(store: &Fixture) -> anyhow::Result<JobId> {
     let suspect = store.accept(job(), at(0)).await?;
     for _ in 0..2 {
         store.claim_one(at(0)).await?;

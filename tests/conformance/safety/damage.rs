@@ -72,6 +72,7 @@ async fn a_directory_of_an_older_version_is_brought_up_to_date(
             WHERE spec NOT LIKE '{%';
         INSERT INTO payload SELECT seq, payload_type, payload FROM job;
         INSERT INTO payload SELECT seq, payload_type, payload FROM history;
+        ALTER TABLE job DROP COLUMN held_by; ALTER TABLE history DROP COLUMN held_by;
         ALTER TABLE job DROP COLUMN position; ALTER TABLE job DROP COLUMN payload_type;
         ALTER TABLE job DROP COLUMN payload; ALTER TABLE job DROP COLUMN output;
         UPDATE history SET position = seq; ALTER TABLE history DROP COLUMN seq;

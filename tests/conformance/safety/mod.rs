@@ -7,6 +7,7 @@ mod crashes;
 mod damage;
 mod disk_bounds;
 mod endings;
+mod holders;
 mod hosts;
 mod keys;
 mod leases;
@@ -29,6 +30,7 @@ pub(super) use self::damage::full_disk;
 pub(super) const EVERYWHERE: &[&[Law]] = &[
     claiming::LAWS,
     leases::LAWS,
+    holders::LAWS,
     lost::LAWS,
     progress::LAWS,
     endings::LAWS,

@@ -10,7 +10,7 @@ use jobwright_core::store::{Claim, Enqueued, Finished, JobFilter, Retention};
 use jobwright_core::tenant::TenantLimits;
 
 use crate::conformance::drafts::{Draft as _, at, job, jobs, named, of, paused, progress_update};
-use crate::conformance::fixture::{Fixture, want};
+use crate::conformance::fixture::{Fixture, HOSTS, want};
 use crate::conformance::{SQLITE, laws};
 
 laws![
@@ -35,6 +35,8 @@ laws![
     free_pages_go_back_to_the_disk_at_reopen,
     logs_of_a_version_without_tenants_get_the_tenants_of_their_jobs,
     a_long_attempt_does_not_count_as_a_loss_at_reopen,
+    each_loss_at_reopen_is_judged_by_the_signs_of_life_of_its_host,
+    a_second_loss_at_reopen_counts_if_its_own_host_finished_nothing_else,
     a_job_that_saves_its_progress_survives_any_number_of_kills,
     a_cancel_request_survives_reopen,
     a_lease_from_before_reopen_is_lost,
@@ -358,12 +360,12 @@ async fn logs_of_a_version_without_tenants_get_the_tenants_of_their_jobs(
 async fn a_long_attempt_does_not_count_as_a_loss_at_reopen(store: Fixture) -> anyhow::Result<()> {
     let id = store.accept(job(), at(0)).await?;
     store.claim_one(at(0)).await?;
-    store.alive(at(10)).await?;
+    store.alive(HOSTS[0], at(10)).await?;
     let store = store.reopen(at(20))?;
     assert_eq!(store.job(id).await?.lifecycle.lost, 0);
     // A second loss: the job may have killed the host after 25 s, as nothing else was finished since.
     store.claim_one(at(20)).await?;
-    store.alive(at(45)).await?;
+    store.alive(HOSTS[0], at(45)).await?;
     let store = store.reopen(at(50))?;
     assert_eq!(store.job(id).await?.lifecycle.lost, 1);
     // Unless another attempt was finished since.
@@ -374,6 +376,38 @@ async fn a_long_attempt_does_not_count_as_a_loss_at_reopen(store: Fixture) -> an
     Ok(())
 }
 
+async fn each_loss_at_reopen_is_judged_by_the_signs_of_life_of_its_host(
+    store: Fixture,
+) -> anyhow::Result<()> {
+    store.enqueue(jobs(2), at(0)).await?;
+    let [first, second] =
+        [store.claim_one_as(HOSTS[0], at(0)).await?, store.claim_one_as(HOSTS[1], at(0)).await?];
+    store.alive(HOSTS[0], at(9)).await?;
+    store.alive(HOSTS[1], at(25)).await?;
+    let store = store.reopen(at(30))?;
+    assert_eq!(store.job(first.job.id).await?.lifecycle.lost, 1, "its host died at once");
+    let job = store.job(second.job.id).await?;
+    assert_eq!((job.lifecycle.lost, job.lifecycle.host), (0, None));
+    Ok(())
+}
+
+async fn a_second_loss_at_reopen_counts_if_its_own_host_finished_nothing_else(
+    mut store: Fixture,
+) -> anyhow::Result<()> {
+    let [host, other] = HOSTS;
+    let id = store.accept(job(), at(0)).await?;
+    for (begun, finishes, lost) in [(0, other, 0), (100, other, 1), (200, host, 1)] {
+        assert_eq!(store.claim_one_as(host, at(begun)).await?.job.id, id);
+        store.accept(job().queue("other"), at(begun)).await?;
+        let beside = store.claim_one_as(finishes, at(begun)).await?;
+        store.finish_with(&beside, Verdict::Complete, at(begun)).await?;
+        store.alive(host, at(begun + 25)).await?;
+        store = store.reopen(at(begun + 30))?;
+        assert_eq!(store.job(id).await?.lifecycle.lost, lost, "begun at {begun} s");
+    }
+    Ok(())
+}
+
 async fn a_job_that_saves_its_progress_survives_any_number_of_kills(
     mut store: Fixture,
 ) -> anyhow::Result<()> {
@@ -381,7 +415,7 @@ async fn a_job_that_saves_its_progress_survives_any_number_of_kills(
     for kill in 1..=10 {
         let leased = store.claim_one(at(kill * 100)).await?;
         store.save_progress(leased.lease, progress_update(1)).await?;
-        store.alive(at(kill * 100 + 25)).await?;
+        store.alive(HOSTS[0], at(kill * 100 + 25)).await?;
         store = store.reopen(at(kill * 100 + 30))?;
         let job = store.job(id).await?;
         assert_eq!((job.lifecycle.state, job.lifecycle.lost), (JobState::Available, 0));

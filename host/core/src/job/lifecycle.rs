@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::state::{JobState, Phase};
 use super::verdict::Verdict;
 use crate::clock::{Timestamp, after};
+use crate::host::HostId;
 
 /// After how many lost attempts that count a job is discarded: it may be what takes the host down.
 pub const MAX_LOST: u16 = 3;
@@ -17,13 +18,16 @@ pub const MAX_LOST: u16 = 3;
 /// interrupted would make all other suspects wait for each of them.
 pub const WATCH: Duration = Duration::from_secs(10);
 
-/// The facts about a host that lost an attempt.
+/// The facts about a host that lost an attempt. The attempts of a store are numbered in the order in which they
+/// finish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LostHost {
     /// When it last showed that it lives.
     pub alive_at: Timestamp,
-    /// How many attempts were finished in the store by then.
+    /// The number of the latest attempt that it finished; 0 if there is none.
     pub finished: u64,
+    /// The number of the latest attempt that any host finished.
+    pub latest: u64,
 }
 
 /// The state of a job, with all facts on which transitions depend.
@@ -54,6 +58,8 @@ pub struct Lifecycle {
     pub on_wall: bool,
     /// When the latest attempt was claimed.
     pub attempted_at: Option<Timestamp>,
+    /// The host that runs the latest attempt; none if no attempt runs.
+    pub host: Option<HostId>,
     /// When the job was finalized.
     pub finalized_at: Option<Timestamp>,
     /// When the cancellation of a running job was requested.
@@ -102,6 +108,7 @@ impl Lifecycle {
             scheduled_at,
             on_wall: false,
             attempted_at: None,
+            host: None,
             finalized_at: None,
             cancel_requested_at: None,
         }
@@ -140,8 +147,8 @@ impl Lifecycle {
         self.lost > 0
     }
 
-    /// Whether the next loss discards it: it is then tried with no other attempt in flight, so that
-    /// no other can be the cause.
+    /// Whether the next loss discards it: it is then tried with no other attempt in flight on its host, so
+    /// that no other can be the cause.
     #[must_use]
     pub fn runs_alone(&self) -> bool {
         self.lost + 1 >= MAX_LOST
@@ -156,7 +163,13 @@ impl Lifecycle {
         self.state == JobState::Running && self.is_suspect() && self.attempted_at.is_some_and(near)
     }
 
-    /// Begins the next attempt.
+    /// Begins the next attempt, on `host`.
+    pub fn claim_on(&mut self, host: HostId, now: Timestamp) {
+        self.claim(now);
+        self.host = Some(host);
+    }
+
+    /// Begins the next attempt, without a host.
     pub fn claim(&mut self, now: Timestamp) {
         debug_assert_eq!(self.state, JobState::Available, "only a waiting job is claimed");
         self.state = JobState::Running;
@@ -204,13 +217,14 @@ impl Lifecycle {
     /// Takes the job back from an attempt whose host is gone.
     ///
     /// The loss counts if the host died within [`WATCH`] of the attempt's start; or if an attempt was
-    /// lost before and no other attempt has been finished since: then this job may be what takes hosts
+    /// lost before and the host has finished no other attempt since: then this job may be what takes hosts
     /// down, however long that takes.
     pub fn reclaim(&mut self, host: LostHost, now: Timestamp) {
         debug_assert_eq!(self.state, JobState::Running, "only a running job is reclaimed");
         let at_once = self.attempted_at.is_none_or(|began| host.alive_at < after(began, WATCH));
-        self.lost += u16::from(at_once || self.lost_after == Some(host.finished));
-        self.lost_after = Some(host.finished);
+        let idle_since = |loss: u64| host.finished <= loss;
+        self.lost += u16::from(at_once || self.lost_after.is_some_and(idle_since));
+        (self.lost_after, self.host) = (Some(host.latest), None);
         if self.cancel_requested_at.is_some() {
             self.finalize(JobState::Cancelled, now);
         } else if self.lost >= MAX_LOST {
@@ -299,13 +313,13 @@ impl Lifecycle {
     }
 
     fn wait_until(&mut self, at: Timestamp) {
-        self.state = JobState::Available;
+        (self.state, self.host) = (JobState::Available, None);
         // Times that the host chooses are those of its own clock.
         (self.scheduled_at, self.on_wall) = (at, false);
     }
 
     fn finalize(&mut self, state: JobState, now: Timestamp) {
-        self.state = state;
+        (self.state, self.host) = (state, None);
         self.finalized_at = Some(now);
     }
 }

@@ -5,6 +5,7 @@ use super::state::Ledger;
 use crate::attempt::Lease;
 use crate::change::Transition;
 use crate::clock::Timestamp;
+use crate::host::HostId;
 use crate::store::{Claim, Claimed, Renewal};
 
 impl<R: Rows> Ledger<R> {
@@ -43,6 +44,12 @@ impl<R: Rows> Ledger<R> {
             }
         }
         Ok(())
+    }
+
+    /// See [`JobStore::alive`](crate::store::JobStore::alive).
+    pub fn alive(&mut self, host: HostId, now: Timestamp) {
+        self.pass_time(now);
+        self.queue.alive(host, now);
     }
 
     /// See [`JobStore::renew`](crate::store::JobStore::renew).

@@ -32,12 +32,28 @@ pub trait DurableRows: Rows {
     /// If they cannot be written.
     fn take_over_times(&mut self, before: &HostRow, now: Timestamp) -> Result<(), Self::Error>;
 
-    /// Writes the rows of every commit: the facts about the host, and the changed sizes of the
-    /// history.
+    /// Writes the rows of every commit.
     ///
     /// # Errors
     /// If it cannot be written.
-    fn seal(&mut self, host: &HostRow, shares: &[(TenantName, u64)]) -> Result<(), Self::Error>;
+    fn seal(&mut self, commit: &Commit) -> Result<(), Self::Error>;
+
+    /// Removes the holders, which hold no lease any more.
+    ///
+    /// # Errors
+    /// If they cannot be removed.
+    fn forget_holders(&mut self) -> Result<(), Self::Error>;
+}
+
+/// What belongs to every commit.
+#[derive(Debug)]
+pub struct Commit {
+    /// What is known of the host.
+    pub host: HostRow,
+    /// The shares of the history that changed.
+    pub shares: Vec<(TenantName, u64)>,
+    /// The hosts with new signs of life or finished attempts. Those without a row hold no lease, and need none.
+    pub holders: Vec<Holder>,
 }
 
 /// The facts about the host that uses a store, or used it last.
@@ -75,6 +91,8 @@ pub struct FoundJob {
 pub struct Found {
     /// The host that used the store last.
     pub host: HostRow,
+    /// The hosts that hold leases, or held some.
+    pub holders: Vec<Holder>,
     /// The holds.
     pub holds: BTreeMap<Hold, HoldNote>,
     /// The tenants that have limits of their own.
@@ -94,10 +112,11 @@ impl<R: DurableRows> Ledger<R> {
     pub fn open(&mut self, before: &HostRow) -> Result<usize, R::Error> {
         self.rows.take_over_times(before, self.now)?;
         let queue = Queue::new(self.capacity.limits().head_start, self.now);
-        let holder = Holder { expires_at: Timestamp::MIN, alive_at: before.alive_at };
-        self.load(queue, holder)?;
+        self.load(queue, Timestamp::MIN)?;
         self.position = Position::start_of(before.position.writer() + 1);
         let reclaimed = self.reclaim_expired(self.now, usize::MAX)?;
+        self.queue.forget_hosts();
+        self.rows.forget_holders()?;
         self.seal()?;
         Ok(reclaimed.len())
     }
@@ -108,9 +127,9 @@ impl<R: DurableRows> Ledger<R> {
     /// # Errors
     /// As the rows.
     pub fn reload(&mut self) -> Result<(), R::Error> {
-        let holder = Holder { expires_at: Timestamp::MAX, alive_at: self.now };
         let position = self.position;
-        self.load(self.queue.emptied(), holder)?;
+        self.load(self.queue.emptied(), Timestamp::MAX)?;
+        self.queue.all_alive(self.now);
         // Positions that were rolled back are not used again.
         self.position = position.max(self.position);
         Ok(())
@@ -129,11 +148,12 @@ impl<R: DurableRows> Ledger<R> {
             position: self.position,
             pruned: self.pruned,
         };
-        self.rows.seal(&host, &self.history.take_changed())
+        let (shares, holders) = (self.history.take_changed(), self.queue.take_signs_of_life());
+        self.rows.seal(&Commit { host, shares, holders })
     }
 
-    /// Loads the jobs into `queue`, of which `holder` holds those that are running.
-    fn load(&mut self, mut queue: Queue, holder: Holder) -> Result<(), R::Error> {
+    /// Loads the jobs into `queue`. The leases of those that are running hold until `expires_at`.
+    fn load(&mut self, mut queue: Queue, expires_at: Timestamp) -> Result<(), R::Error> {
         let (mut checkpoints, mut outputs) = (Checkpoints::default(), Checkpoints::default());
         let capacity = self.capacity.clone();
         let mut jobs = Vec::new();
@@ -155,8 +175,9 @@ impl<R: DurableRows> Ledger<R> {
             self.capacity.bound(&tenant, limits);
             queue.bound(&tenant, limits.running);
         }
+        found.holders.iter().for_each(|holder| queue.restore_holder(holder));
         for (id, entry) in jobs {
-            queue.restore(id, entry, holder);
+            queue.restore(id, entry, expires_at);
         }
         queue.count_on(found.host.finished);
         (self.queue, self.checkpoints, self.failed_outputs) = (queue, checkpoints, outputs);

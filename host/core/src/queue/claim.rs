@@ -1,27 +1,29 @@
 //! Claims: which jobs begin next.
 
-use super::entry::{Holder, Slot};
 use super::index::Queue;
 use super::order::{self, Due, InFlight, Pick, Reserve, Room, Trust, View, Want};
 use crate::attempt::Lease;
 use crate::clock::Timestamp;
+use crate::host::HostId;
 use crate::job::id::JobId;
 use crate::tenant::TenantName;
 
 /// How many jobs one claim sets aside under new holds: it bounds what the claim costs.
 const MOST_SET_ASIDE: usize = 500;
 
-/// The request of a worker.
+/// The request of a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Claim {
+    /// The host, which holds the leases.
+    pub host: HostId,
     /// The maximum number of jobs.
     pub max: usize,
     /// The maximum memory of the host that they may use together ([`Limits::host_bytes`]), in bytes.
     ///
     /// [`Limits::host_bytes`]: crate::Limits::host_bytes
     pub memory_bytes: u64,
-    /// Whether the worker's host runs no attempt. An attempt whose lease was lost may still run, which the
-    /// store does not know.
+    /// Whether the host runs no attempt. An attempt whose lease was lost may still run, which the store does
+    /// not know.
     pub idle: bool,
     /// The part of the host that queues and tenants with a large share leave free.
     pub reserve: Reserve,
@@ -36,12 +38,13 @@ impl Queue {
     /// Begins attempts at the first jobs that are due, within what `want` allows.
     pub fn claim(&mut self, want: &Claim, now: Timestamp) -> Vec<Lease> {
         self.look(self.clocks.read(now, want.wall));
+        self.hosts.lives(want.host, now);
         let mut free = Room { attempts: want.max, memory_bytes: want.memory_bytes };
         let (mut leases, mut set_aside) = (Vec::new(), 0);
         while free.attempts > 0 && set_aside < MOST_SET_ASIDE {
-            let idle = want.idle && self.running.is_empty();
+            let idle = want.idle && self.hosts.is_idle(want.host);
             let room = Want { free, idle, reserve: &want.reserve };
-            let pick = self.pick(&room, now);
+            let pick = self.pick(&room, want.host, now);
             let (Pick::Begin(due) | Pick::Await(due)) = pick else { break };
             // A new hold may not have moved all jobs that it covers yet.
             if self.sets_aside(due.id) {
@@ -50,13 +53,13 @@ impl Queue {
             }
             let Pick::Begin(_) = pick else { break };
             free.take(due.memory_bytes);
-            leases.extend(self.begin(&due, &room, now, want.expires_at));
+            leases.extend(self.begin(&due, &room, want, now));
         }
         leases
     }
 
-    fn pick(&self, want: &Want<'_>, now: Timestamp) -> Pick {
-        let suspects = self.running_suspects.iter().filter_map(|id| self.lifecycle(*id));
+    fn pick(&self, want: &Want<'_>, host: HostId, now: Timestamp) -> Pick {
+        let suspects = self.hosts.suspects(host).filter_map(|id| self.lifecycle(id));
         let view = View { in_flight: InFlight::of(suspects, now), tenants: self.lanes.view() };
         order::pick(view, want, now)
     }
@@ -73,26 +76,19 @@ impl Queue {
 
     /// Begins an attempt at a job that was picked. As it is in its lane, it goes from there to the running jobs
     /// without being taken out of all orders: that would be half of what a claim costs.
-    fn begin(
-        &mut self,
-        due: &Due,
-        want: &Want<'_>,
-        now: Timestamp,
-        expires_at: Timestamp,
-    ) -> Option<Lease> {
+    fn begin(&mut self, due: &Due, room: &Want<'_>, want: &Claim, now: Timestamp) -> Option<Lease> {
+        let Claim { host, expires_at, .. } = *want;
         let slot = self.slots.get_mut(&due.id)?;
         let (wait, place) = (slot.wait(due.id), slot.place(self.head_start));
-        let Slot { entry, holder } = slot;
+        let entry = &mut slot.entry;
         let key = (entry.labels.tenant.clone(), entry.labels.queue.clone());
         self.loads.entry(key).or_default().begin(&wait);
-        self.lanes.serve(&entry.labels, &place, due, |it| order::begin(due, it, want, now));
+        self.lanes.serve(&entry.labels, &place, due, |it| order::begin(due, it, room, now));
         self.running.insert((expires_at, due.id));
-        if due.trust != Trust::Trusted {
-            self.running_suspects.insert(due.id);
-        }
-        entry.lifecycle.claim(now);
-        *holder = Holder { expires_at, alive_at: now };
-        Some(Lease { job: due.id, attempt: entry.lifecycle.attempt, expires_at })
+        self.hosts.begin(host, due.id, due.trust != Trust::Trusted);
+        entry.lifecycle.claim_on(host, now);
+        slot.expires_at = expires_at;
+        Some(Lease { job: due.id, attempt: slot.entry.lifecycle.attempt, host, expires_at })
     }
 
     /// When the next waiting job becomes due, if there is one; now, while jobs are moved that a hold

@@ -7,6 +7,7 @@ use super::order::place::Place;
 use crate::capacity::Permit;
 use crate::clock::Timestamp;
 use crate::hold::JobLabels;
+use crate::host::HostId;
 use crate::job::id::JobId;
 use crate::job::lifecycle::Lifecycle;
 use crate::job::priority::Priority;
@@ -60,16 +61,8 @@ impl Entry {
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) entry: Entry,
-    pub(super) holder: Holder,
-}
-
-/// The holder of a running job's lease.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Holder {
-    /// Until when the lease holds.
-    pub expires_at: Timestamp,
-    /// When the holder was last alive.
-    pub alive_at: Timestamp,
+    /// Until when the lease of a running job holds.
+    pub(super) expires_at: Timestamp,
 }
 
 /// The place of an unfinished job in the index.
@@ -89,6 +82,11 @@ impl Slot {
             JobState::Running => Some(Home::Running),
             JobState::Completed | JobState::Discarded | JobState::Cancelled => None,
         }
+    }
+
+    /// The host that runs a running job.
+    pub(super) fn host(&self) -> HostId {
+        self.entry.lifecycle.host.unwrap_or(HostId::UNKNOWN)
     }
 
     /// Its place in the order of claims.

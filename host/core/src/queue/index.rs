@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::counts::Load;
-use super::entry::{Entry, Holder, Home, Slot, Standing};
+use super::entry::{Entry, Home, Slot, Standing};
+use super::hosts::Hosts;
 use super::lanes::Lanes;
 use super::name::QueueName;
 use super::sweep::{Sweep, covers_code};
@@ -36,12 +37,12 @@ pub struct Queue {
     pub(super) future: Waiting,
     /// Jobs that became due by the wall clock since a store last asked.
     pub(super) fallen_due: Vec<JobId>,
+    /// Running jobs, by the end of their leases.
     pub(super) running: BTreeSet<(Timestamp, JobId)>,
-    /// The suspects among the running jobs.
-    pub(super) running_suspects: BTreeSet<JobId>,
+    pub(super) hosts: Hosts,
     pub(super) clocks: Clocks,
     pub(super) head_start: Duration,
-    /// How many attempts were finished.
+    /// How many attempts were finished, which is the number of the latest.
     pub(super) finished: u64,
 }
 
@@ -55,13 +56,13 @@ impl Queue {
     /// Adds a waiting job, behind those with lower row numbers.
     pub fn insert(&mut self, id: JobId, entry: Entry, now: Timestamp) {
         self.pass_time(now);
-        self.restore(id, entry, Holder { expires_at: now, alive_at: now });
+        self.restore(id, entry, now);
     }
 
-    /// Adds an unfinished job that a store found when it was opened. If it is running, `holder` holds its
-    /// lease.
-    pub fn restore(&mut self, id: JobId, entry: Entry, holder: Holder) {
-        self.place(id, Slot { entry, holder });
+    /// Adds an unfinished job that a store found when it was opened. If it is running, its lease holds until
+    /// `expires_at`.
+    pub fn restore(&mut self, id: JobId, entry: Entry, expires_at: Timestamp) {
+        self.place(id, Slot { entry, expires_at });
     }
 
     /// Moves the jobs that are due at `now` from the one bound of their queue to the other.
@@ -154,11 +155,9 @@ impl Queue {
     fn place_running(&mut self, id: JobId, slot: &mut Slot) {
         slot.entry.permit.shift(Side::Due);
         self.load(&slot.entry.labels).running += 1;
-        self.running.insert((slot.holder.expires_at, id));
+        self.running.insert((slot.expires_at, id));
+        self.hosts.begin(slot.host(), id, slot.entry.lifecycle.is_suspect());
         self.lanes.begin(&slot.entry.labels, slot.entry.memory_bytes);
-        if slot.entry.lifecycle.is_suspect() {
-            self.running_suspects.insert(id);
-        }
     }
 
     fn place_waiting(&mut self, id: JobId, slot: &mut Slot) {
@@ -182,8 +181,8 @@ impl Queue {
         match slot.home()? {
             Home::Running => {
                 self.load(&slot.entry.labels).running -= 1;
-                self.running.remove(&(slot.holder.expires_at, id));
-                self.running_suspects.remove(&id);
+                self.running.remove(&(slot.expires_at, id));
+                self.hosts.end(slot.host(), id);
                 self.lanes.end(&slot.entry.labels, slot.entry.memory_bytes);
             }
             Home::Waiting => {

@@ -1,11 +1,12 @@
 //! Leases of running jobs, and the transitions that clients ask for.
 
-use super::entry::{Holder, Home, Standing};
+use super::entry::{Home, Standing};
 use super::index::Queue;
 use crate::attempt::Lease;
 use crate::clock::Timestamp;
+use crate::host::HostId;
 use crate::job::id::JobId;
-use crate::job::lifecycle::{CancelRequest, Lifecycle, LostHost, Redrive};
+use crate::job::lifecycle::{CancelRequest, Lifecycle, Redrive};
 use crate::job::state::JobState;
 use crate::job::verdict::Verdict;
 
@@ -27,8 +28,9 @@ impl Queue {
         if !self.holds_lease(lease) {
             return Renewal::LeaseLost;
         }
+        self.hosts.lives(lease.host, now);
         let cancelled = self.change(lease.job, |slot| {
-            slot.holder = Holder { expires_at, alive_at: now };
+            slot.expires_at = expires_at;
             slot.entry.lifecycle.cancel_requested_at.is_some()
         });
         match cancelled {
@@ -43,7 +45,11 @@ impl Queue {
         if !self.holds_lease(lease) {
             return None;
         }
-        self.finished += u64::from(!matches!(verdict, Verdict::Release { .. }));
+        self.hosts.lives(lease.host, now);
+        if !matches!(verdict, Verdict::Release { .. }) {
+            self.finished += 1;
+            self.hosts.finishes(lease.host, self.finished);
+        }
         self.transition(lease.job, now, |lifecycle| lifecycle.finish(verdict, now)).map(|it| it.1)
     }
 
@@ -76,18 +82,25 @@ impl Queue {
         expired.take(most).map(|(_, id)| *id).collect()
     }
 
+    /// Notes that a host lives.
+    pub fn alive(&mut self, host: HostId, now: Timestamp) {
+        self.hosts.lives(host, now);
+    }
+
     /// Reclaims a running job from a dead host.
     pub fn reclaim(&mut self, id: JobId, now: Timestamp) -> Option<Standing> {
         let slot = self.slots.get(&id).filter(|slot| slot.home() == Some(Home::Running))?;
-        let host = LostHost { alive_at: slot.holder.alive_at, finished: self.finished };
+        let host = self.hosts.lost(slot.host(), self.finished);
         self.transition(id, now, |lifecycle| lifecycle.reclaim(host, now)).map(|it| it.1)
     }
 
-    /// Whether `lease` is valid: its attempt is the one that runs.
+    /// Whether `lease` is valid: its attempt is the one that runs, on its host.
     #[must_use]
     pub fn holds_lease(&self, lease: &Lease) -> bool {
         self.lifecycle(lease.job).is_some_and(|lifecycle| {
-            lifecycle.state == JobState::Running && lifecycle.attempt == lease.attempt
+            lifecycle.state == JobState::Running
+                && lifecycle.attempt == lease.attempt
+                && lifecycle.host == Some(lease.host)
         })
     }
 }

@@ -11,6 +11,7 @@
 //! | [`waiting`] | jobs that are not due yet |
 //! | [`lane`], [`tenant`], [`lanes`] | jobs that are due, by tenant and queue, in the order of claims |
 //! | [`claim`], [`leases`] | which jobs begin, and the leases of those that run |
+//! | [`hosts`] | the attempts in flight on each host, and its signs of life |
 //! | [`holding`], [`sweep`] | holds: paused queues, disabled tenants and plugins |
 //! | [`counts`], [`counting`] | how many jobs each queue has |
 //! | [`restart`] | what a queue keeps when its host starts again |
@@ -23,6 +24,7 @@ mod counting;
 mod counts;
 mod entry;
 mod holding;
+mod hosts;
 mod index;
 mod lane;
 mod lanes;
@@ -36,7 +38,8 @@ mod waiting;
 
 pub use self::claim::Claim;
 pub use self::counts::QueueCounts;
-pub use self::entry::{Entry, Holder, Standing};
+pub use self::entry::{Entry, Standing};
+pub use self::hosts::Holder;
 pub use self::index::Queue;
 pub use self::leases::Renewal;
 pub use self::name::QueueName;

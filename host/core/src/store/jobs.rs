@@ -11,6 +11,7 @@ use crate::capacity::QueueFull;
 use crate::change::ChangeStream;
 use crate::clock::Timestamp;
 use crate::hold::Hold;
+use crate::host::HostId;
 use crate::job::{CancelRequest, Dedup, Job, JobId, JobState, NewJob, Payload, UsedKey, Verdict};
 use crate::outcome::Output;
 use crate::plugin::{PluginName, Version};
@@ -27,10 +28,10 @@ pub trait JobStore: Send + Sync + 'static {
     async fn enqueue(&self, jobs: Vec<NewJob>, now: Timestamp)
     -> Result<Vec<Enqueued>, StoreError>;
 
-    /// Begins attempts at jobs that are due, in the order of [`Queue`](crate::queue::Queue).
+    /// Begins attempts of a host at jobs that are due, in the order of [`Queue`](crate::queue::Queue).
     async fn claim(&self, want: Claim, now: Timestamp) -> Result<Claimed, StoreError>;
 
-    /// Extends leases; returns one renewal for each, in order.
+    /// Extends leases; returns one renewal for each, in order. A lease that another host holds is lost.
     async fn renew(
         &self,
         leases: Vec<Lease>,
@@ -38,9 +39,10 @@ pub trait JobStore: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<Vec<Renewal>, StoreError>;
 
-    /// Notes that the host lives while it runs attempts: after its death, those that had begun less than
-    /// [`WATCH`](crate::job::WATCH) before count against their jobs. Every commit notes it too.
-    async fn alive(&self, now: Timestamp) -> Result<(), StoreError>;
+    /// Notes that `host` lives while it runs attempts: after its death, those that had begun less than
+    /// [`WATCH`](crate::job::WATCH) before count against their jobs. Its claims, renewals and finishes note it
+    /// too.
+    async fn alive(&self, host: HostId, now: Timestamp) -> Result<(), StoreError>;
 
     /// Ends the attempt that the lease holds.
     async fn finish(&self, finish: Finish, now: Timestamp) -> Result<Finished, StoreError>;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jobwright_core::attempt::AttemptRecord;
 use jobwright_core::clock::Timestamp;
 use jobwright_core::exit_codes::ExitCodes;
+use jobwright_core::host::HostId;
 use jobwright_core::job::{Job, JobId, OutputInfo, Phase, Priority, QueueName};
 use jobwright_core::limits::Limits;
 use jobwright_core::outcome::OutcomeKind;
@@ -31,6 +32,8 @@ pub(super) struct JobView<'a> {
     created_at: Timestamp,
     scheduled_at: Timestamp,
     attempted_at: Option<Timestamp>,
+    /// The host that runs the latest attempt, while it runs.
+    host: Option<HostId>,
     finalized_at: Option<Timestamp>,
     cancel_requested_at: Option<Timestamp>,
     tags: &'a [String],
@@ -105,6 +108,7 @@ impl<'a> JobView<'a> {
             created_at: job.created_at,
             scheduled_at: lifecycle.scheduled_at,
             attempted_at: lifecycle.attempted_at,
+            host: lifecycle.host,
             finalized_at: lifecycle.finalized_at,
             cancel_requested_at: lifecycle.cancel_requested_at,
             tags: &spec.tags,

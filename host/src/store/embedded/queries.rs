@@ -68,7 +68,8 @@ pub(super) fn host(db: &Connection) -> rusqlite::Result<HostRow> {
             pruned: Position::from_number(number(row, 5)?),
         })
     };
-    let sql = "SELECT alive_at, finished, ahead, last_row, position, pruned FROM host";
+    let sql = "SELECT alive_at, finished, ahead, last_row, position, pruned FROM host
+               WHERE number = 0";
     db.query_row(sql, [], row)
 }
 

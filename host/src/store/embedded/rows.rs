@@ -1,6 +1,7 @@
 //! Writes a job as a row, and reads it back. Only this file knows the columns.
 
 use jobwright_core::clock::Timestamp;
+use jobwright_core::host::HostId;
 use jobwright_core::job::{DedupScope, Job, JobId, JobSpec, JobState, Lifecycle, OutputInfo};
 use jobwright_core::plugin::Digest;
 use rusqlite::Row;
@@ -9,32 +10,41 @@ use rusqlite::types::Type;
 use crate::sqlite::columns::{json, time, unreadable};
 
 /// The columns of `job` and `history`, but for `seq`, in the order that [`job`] reads them, with this expression
-/// for the specification.
+/// for the specification and this one for the id of the host.
 macro_rules! columns {
-    ($spec:literal) => {
+    ($spec:literal, $host:expr) => {
         concat!(
             "id, ",
             $spec,
             ", created_at, attempts, output_type, output_bytes, state, attempt, failures, lost, \
              refused, scheduled_at, attempted_at, finalized_at, cancel_requested_at, progress, \
-             snoozes, snoozed_since, output_attempt, lost_after, on_wall, payload_bytes"
+             snoozes, snoozed_since, output_attempt, lost_after, on_wall, ",
+            $host,
+            ", payload_bytes"
         )
     };
 }
 pub(super) use columns;
 
+/// The id of the host that runs a job.
+macro_rules! host {
+    () => {
+        "CASE WHEN held_by NOTNULL THEN (SELECT host.id FROM host WHERE host.number = held_by) END"
+    };
+}
+
 /// The columns, with the specification as JSON.
 pub(super) const COLUMNS: &str =
-    columns!("coalesce((SELECT json FROM shared_spec WHERE number = spec), spec)");
+    columns!("coalesce((SELECT json FROM shared_spec WHERE number = spec), spec)", host!());
 
-/// The columns as they are.
-pub(super) const RAW_COLUMNS: &str = columns!("spec");
+/// The columns, with the specification as it is.
+pub(super) const RAW_COLUMNS: &str = columns!("spec", host!());
 
 /// The column of the specification.
 pub(super) const SPEC: usize = 1;
 
 /// Where [`COLUMNS`] end.
-pub(super) const WIDTH: usize = 22;
+pub(super) const WIDTH: usize = 23;
 
 /// The job in a row of [`COLUMNS`].
 pub(super) fn job(row: &Row<'_>) -> rusqlite::Result<Job> {
@@ -73,6 +83,7 @@ fn lifecycle(row: &Row<'_>) -> rusqlite::Result<Lifecycle> {
         scheduled_at: time(row, 11)?,
         on_wall: row.get(20)?,
         attempted_at: optional_time(row, 12)?,
+        host: row.get::<_, Option<_>>(21)?.map(HostId::from_bytes),
         finalized_at: optional_time(row, 13)?,
         cancel_requested_at: optional_time(row, 14)?,
         lost_after: row.get::<_, Option<i64>>(19)?.map(i64::unsigned_abs),

@@ -22,6 +22,7 @@ const JOBS: &[&str] = &[
     POSITIONS,
     DEDUP,
     SHARED_SPECS,
+    HOSTS,
 ];
 
 /// As [`JOBS`], for `logs.db`.
@@ -227,6 +228,18 @@ DROP TABLE idempotency;
 /// Specifications that jobs share. The column `spec` has the number of one, or JSON.
 const SHARED_SPECS: &str = "
 CREATE TABLE shared_spec (number INTEGER PRIMARY KEY, json TEXT NOT NULL);
+";
+
+/// The hosts that hold leases: a running job has the number of its host. They have rows in the table of what
+/// is known of the store, which has number 0, as the same commits write both: so they write one page. Of what
+/// an earlier version left running the host is not known; zeros stand for its id.
+const HOSTS: &str = "
+ALTER TABLE host ADD COLUMN number INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE host ADD COLUMN id BLOB;
+ALTER TABLE job ADD COLUMN held_by INTEGER;
+ALTER TABLE history ADD COLUMN held_by INTEGER;
+INSERT INTO host (number, id, alive_at, finished) SELECT 1, zeroblob(16), alive_at, finished FROM host;
+UPDATE job SET held_by = 1 WHERE state = 1;
 ";
 
 const LOG_TABLES: &str = "

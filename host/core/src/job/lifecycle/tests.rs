@@ -6,7 +6,8 @@ fn at(second: i64) -> Timestamp {
 
 /// A host that died at this second, after so many finished attempts as there were seconds.
 fn died(second: i64) -> LostHost {
-    LostHost { alive_at: at(second), finished: second.unsigned_abs() }
+    let finished = second.unsigned_abs();
+    LostHost { alive_at: at(second), finished, latest: finished }
 }
 
 fn running() -> Lifecycle {
@@ -119,7 +120,7 @@ fn the_third_loss_discards() {
 fn lose(job: &mut Lifecycle, ran: i64, finished: u64) {
     job.state = JobState::Available;
     job.claim(at(1));
-    job.reclaim(LostHost { alive_at: at(1 + ran), finished }, at(100));
+    job.reclaim(LostHost { alive_at: at(1 + ran), finished, latest: finished }, at(100));
 }
 
 #[test]
@@ -142,6 +143,37 @@ fn a_later_loss_counts_if_no_other_attempt_was_finished_since_the_one_before() {
     lose(&mut job, 25, 8);
     lose(&mut job, 25, 8);
     assert_eq!(job.state, JobState::Discarded);
+}
+
+#[test]
+fn what_another_host_finished_does_not_clear_a_job_of_the_loss_of_its_host() {
+    let mut job = Lifecycle::new(at(0));
+    lose(&mut job, 25, 7);
+    job.claim(at(100));
+    job.reclaim(LostHost { alive_at: at(125), finished: 7, latest: 9 }, at(200));
+    assert_eq!((job.lost, job.lost_after), (1, Some(9)), "its host finished nothing since");
+    job.claim(at(200));
+    job.reclaim(LostHost { alive_at: at(225), finished: 10, latest: 10 }, at(300));
+    assert_eq!(job.lost, 1, "its host finished an attempt since");
+}
+
+#[test]
+fn a_job_has_a_host_while_an_attempt_at_it_runs() {
+    let host = HostId::from_random([7; 16]);
+    let waits = Lifecycle::new(at(0));
+    let mut runs = waits.clone();
+    runs.claim_on(host, at(1));
+    assert_eq!((waits.host, runs.host), (None, Some(host)));
+    runs.request_cancel(at(2));
+    assert_eq!(runs.host, Some(host), "it stops");
+    let mut lost = runs.clone();
+    lost.reclaim(died(3), at(3));
+    let release = Verdict::Release { at: at(9), refused: false };
+    for verdict in [Verdict::Complete, Verdict::Discard, Verdict::Retry { at: at(9) }, release] {
+        let mut ended = Lifecycle { cancel_requested_at: None, ..runs.clone() };
+        ended.finish(verdict, at(3));
+        assert_eq!((ended.host, lost.host), (None, None), "{verdict:?}");
+    }
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! Suspects: jobs with a lost attempt that counts, any of which may be what took its host down.
 //!
-//! They are tried
-//! one at a time, together with other jobs, and one that the next loss discards is tried alone: a host that
-//! was killed with all its slots in use must not try them one by one before anything else.
+//! A host tries them one at a time, together with other jobs, and one that the next loss discards alone: a host
+//! that was killed with all its slots in use must not try them one by one before anything else.
+//!
+//! Only the attempts of the host that claims are looked at. Those of other hosts do not die with it, so they
+//! leave no doubt about which job took it down, and need not wait.
 
 use std::time::Duration;
 
@@ -14,7 +16,7 @@ use crate::job::lifecycle::Lifecycle;
 /// that a host which is not always busy is idle for a moment.
 pub const PATIENCE: Duration = Duration::from_secs(600);
 
-/// The effect of running suspects on other jobs.
+/// The effect of the suspects that run on a host on other jobs there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum InFlight {
     /// No suspect is running.

@@ -30,7 +30,7 @@ impl<'a> Want<'a> {
 /// The jobs that may begin.
 #[derive(Debug, Clone, Copy)]
 pub struct View<T> {
-    /// The suspects among the attempts in flight.
+    /// The suspects among the attempts in flight on the host that claims.
     pub in_flight: InFlight,
     /// The [tenants](Tenant) that have a job that is due, by their [turn](Share::turn).
     pub tenants: T,

@@ -6,6 +6,7 @@ use crate::attempt::Lease;
 use crate::capacity::{Capacity, CapacityLimits};
 use crate::clock::Timestamp;
 use crate::hold::{Hold, JobLabels};
+use crate::host::HostId;
 use crate::job::{JobId, Lifecycle, Verdict};
 use crate::queue::{Claim, Entry, Queue, Reserve};
 use crate::tenant::TenantName;
@@ -33,10 +34,14 @@ pub(super) fn pause(queue: &str) -> Hold {
     Hold::Queue { tenant: TenantName::default(), queue: queue.parse().unwrap() }
 }
 
-/// A claim of everything by an idle host.
+/// The hosts.
+pub(super) const HOSTS: [HostId; 2] = [HostId::from_random([1; 16]), HostId::from_random([2; 16])];
+
+/// A claim of everything by the first host, which is idle as far as it knows.
 pub(super) fn want(now: i64) -> Claim {
     let (max, memory_bytes, reserve) = (usize::MAX, u64::MAX, Reserve::default());
-    Claim { max, memory_bytes, idle: true, reserve, expires_at: at(now + 30), wall: at(now) }
+    let (host, expires_at, wall) = (HOSTS[0], at(now + 30), at(now));
+    Claim { host, max, memory_bytes, idle: true, reserve, expires_at, wall }
 }
 
 pub(super) struct Fixture {
@@ -68,7 +73,12 @@ impl Fixture {
     }
 
     pub(super) fn claimed(&mut self, max: usize, now: i64) -> Vec<u8> {
-        self.claim(max, u64::MAX, now).iter().map(|lease| lease.job.as_bytes()[0]).collect()
+        self.claimed_by(HOSTS[0], max, now)
+    }
+
+    pub(super) fn claimed_by(&mut self, host: HostId, max: usize, now: i64) -> Vec<u8> {
+        let leases = self.queue.claim(&Claim { host, max, ..want(now) }, at(now));
+        leases.iter().map(|lease| lease.job.as_bytes()[0]).collect()
     }
 }
 
@@ -104,7 +114,8 @@ impl Fixture {
     }
 
     pub(super) fn complete(&mut self, n: u8, attempt: u32, now: i64) {
-        let lease = Lease { job: id(n), attempt, expires_at: at(0) };
+        let host = self.queue.lifecycle(id(n)).and_then(|job| job.host).expect("it runs");
+        let lease = Lease { job: id(n), attempt, host, expires_at: at(0) };
         assert!(self.queue.finish(&lease, Verdict::Complete, at(now)).is_some());
     }
 }

@@ -1,19 +1,22 @@
 //! Random histories: every order of the index stays complete, and claims go by the order.
 
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 
-use super::fixture::{Fixture, at, id, labels, pause};
+use super::fixture::{Fixture, HOSTS, at, id, labels, pause, want};
 use crate::attempt::Lease;
 use crate::capacity::Side;
 use crate::hold::{Hold, JobLabels};
+use crate::host::HostId;
 use crate::job::{JobId, JobState, Verdict};
-use crate::queue::counts;
 use crate::queue::entry::{Home, Slot};
+use crate::queue::{Claim, counts};
 
 #[derive(Debug, Clone)]
 enum Step {
     Add { n: u8, lane: u8, priority: u8, due: i64 },
-    Claim { max: usize },
+    Claim { host: usize, max: usize },
     Finish { n: u8, verdict: u8 },
     Cancel { n: u8 },
     Reclaim { n: u8 },
@@ -26,7 +29,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (any::<u8>(), 0..3u8, 1..=4u8, 0..50i64)
             .prop_map(|(n, lane, priority, due)| Step::Add { n, lane, priority, due }),
-        3 => (0..5usize).prop_map(|max| Step::Claim { max }),
+        3 => (0..2usize, 0..5usize).prop_map(|(host, max)| Step::Claim { host, max }),
         3 => (any::<u8>(), 0..5u8).prop_map(|(n, verdict)| Step::Finish { n, verdict }),
         1 => any::<u8>().prop_map(|n| Step::Cancel { n }),
         1 => any::<u8>().prop_map(|n| Step::Reclaim { n }),
@@ -72,13 +75,14 @@ impl Fixture {
                     self.add(n, ["a", "b", "c"][usize::from(lane)], priority, due);
                 }
             }
-            Step::Claim { max } => {
+            Step::Claim { host, max } => {
                 self.queue.pass_time(at(*now));
                 for _ in 0..max {
                     let first = self.first_due(*now);
                     let nothing_lost =
                         !self.queue.slots.values().any(|s| s.entry.lifecycle.lost > 0);
-                    let taken = self.claim(1, u64::MAX, *now);
+                    let want = Claim { host: HOSTS[host], max: 1, ..want(*now) };
+                    let taken = self.queue.claim(&want, at(*now));
                     if nothing_lost {
                         assert_eq!(taken.first().map(|lease| lease.job), first);
                     }
@@ -97,7 +101,9 @@ impl Fixture {
 
     /// Finishes the attempt that runs, and no other.
     fn finish(&mut self, n: u8, verdict: u8, now: i64) {
-        let attempt = self.queue.lifecycle(id(n)).map_or(1, |l| l.attempt);
+        let job = self.queue.lifecycle(id(n)).cloned();
+        let (attempt, host) = job.map_or((1, None), |job| (job.attempt, job.host));
+        let host = host.unwrap_or(HOSTS[0]);
         let later = at(now + 10);
         let verdict = match verdict {
             0 => Verdict::Complete,
@@ -106,9 +112,12 @@ impl Fixture {
             3 => Verdict::Release { at: at(now), refused: false },
             _ => Verdict::Cancel,
         };
-        let stale = Lease { job: id(n), attempt: attempt + 1, expires_at: later };
-        assert_eq!(self.queue.finish(&stale, verdict, at(now)), None);
-        self.queue.finish(&Lease { attempt, ..stale }, verdict, at(now));
+        let held = Lease { job: id(n), attempt, host, expires_at: later };
+        let other = HOSTS.into_iter().find(|other| *other != host).expect("there are two");
+        for lease in [Lease { attempt: attempt + 1, ..held }, Lease { host: other, ..held }] {
+            assert_eq!(self.queue.finish(&lease, verdict, at(now)), None);
+        }
+        self.queue.finish(&held, verdict, at(now));
     }
 
     fn check(&self, now: i64) {
@@ -122,14 +131,24 @@ impl Fixture {
         let (due, in_flight) = queue.lanes.totals();
         assert_eq!((due + queue.future.len(), in_flight), (waiting, running));
         assert!(queue.slots.values().all(|s| !s.entry.lifecycle.state.is_finalized()));
-        let tried = queue.slots.iter().filter(|(_, s)| {
-            s.entry.lifecycle.state == JobState::Running && s.entry.lifecycle.is_suspect()
-        });
-        assert_eq!(queue.running_suspects, tried.map(|(id, _)| *id).collect());
-        let watched: Vec<_> =
-            queue.running_suspects.iter().filter_map(|id| queue.lifecycle(*id)).collect();
-        let watched: Vec<_> = watched.into_iter().filter(|l| l.is_watched(at(now))).collect();
+        let on_hosts: usize = queue.hosts.in_flight().map(|(_, running, _)| running).sum();
+        assert_eq!(on_hosts, running);
+        for (host, running, suspects) in queue.hosts.in_flight() {
+            self.check_host(host, running, suspects, now);
+        }
+    }
+
+    fn check_host(&self, host: HostId, running: usize, suspects: &BTreeSet<JobId>, now: i64) {
+        let jobs = self.queue.slots.iter().map(|(id, slot)| (*id, &slot.entry.lifecycle));
+        let jobs: Vec<_> = jobs.filter(|(_, job)| job.host == Some(host)).collect();
+        assert!(jobs.iter().all(|(_, job)| job.state == JobState::Running));
+        assert_eq!(jobs.len(), running);
+        let tried = jobs.iter().filter(|(_, job)| job.is_suspect());
+        assert_eq!(*suspects, tried.map(|(id, _)| *id).collect());
+        let watched: Vec<_> = jobs.iter().filter(|(_, job)| job.is_watched(at(now))).collect();
         assert!(watched.len() <= 1, "two suspects are watched at once");
+        let is_alone = watched.iter().all(|(_, job)| !job.runs_alone()) || running == 1;
+        assert!(is_alone, "others run beside a job that must run alone");
     }
 }
 

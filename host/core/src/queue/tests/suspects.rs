@@ -1,6 +1,6 @@
 //! Suspects are tried one at a time, and alone before the next loss discards them.
 
-use super::fixture::{Fixture, pause};
+use super::fixture::{Fixture, HOSTS, pause};
 
 #[test]
 fn suspects_are_tried_one_at_a_time_and_delay_no_other_job() {
@@ -78,4 +78,50 @@ fn while_one_job_runs_alone_the_next_one_that_must_delays_no_other() {
     fixture.complete(1, 3, 2_001);
     fixture.complete(3, 1, 2_001);
     assert_eq!(fixture.claimed(9, 2_001), [2]);
+}
+
+/// A job of which two attempts were lost, so that it must run alone.
+fn lost_twice(fixture: &mut Fixture, n: u8) {
+    fixture.add(n, "a", 2, 0);
+    for now in [10, 11] {
+        assert_eq!(fixture.claimed(1, now), [n]);
+        fixture.lose(n, now);
+    }
+}
+
+#[test]
+fn a_job_that_runs_alone_on_its_host_keeps_no_other_host_from_claiming() {
+    let [one, other] = HOSTS;
+    let mut fixture = Fixture::new();
+    lost_twice(&mut fixture, 1);
+    assert_eq!(fixture.claimed_by(one, 9, 12), [1]);
+    fixture.add(2, "a", 2, 0);
+    assert_eq!(fixture.claimed_by(one, 9, 12), [] as [u8; 0]);
+    assert_eq!(fixture.claimed_by(other, 9, 12), [2]);
+}
+
+#[test]
+fn a_job_that_must_run_alone_begins_on_the_host_that_is_idle() {
+    let [busy, idle] = HOSTS;
+    let mut fixture = Fixture::new();
+    lost_twice(&mut fixture, 1);
+    fixture.add(2, "a", 1, 0);
+    assert_eq!(fixture.claimed_by(busy, 1, 12), [2]);
+    assert_eq!(fixture.claimed_by(busy, 9, 12), [] as [u8; 0]);
+    assert_eq!(fixture.claimed_by(idle, 9, 12), [1]);
+}
+
+#[test]
+fn each_host_tries_a_suspect_of_its_own() {
+    let [one, other] = HOSTS;
+    let mut fixture = Fixture::new();
+    for n in 1..=3 {
+        fixture.add(n, "a", 2, i64::from(n));
+    }
+    assert_eq!(fixture.claimed(3, 10), [1, 2, 3]);
+    (1..=3).for_each(|n| fixture.lose(n, 11));
+    assert_eq!(fixture.claimed_by(one, 9, 12), [1]);
+    assert_eq!(fixture.claimed_by(other, 9, 12), [2]);
+    assert_eq!(fixture.claimed_by(one, 9, 13), [] as [u8; 0]);
+    assert_eq!(fixture.claimed_by(other, 9, 13), [] as [u8; 0]);
 }

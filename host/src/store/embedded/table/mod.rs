@@ -8,10 +8,12 @@
 //! | [`keys`] | the table `dedup` |
 //! | [`settings`] | holds, tenants, the record of the host |
 //! | [`specs`] | the specifications of jobs, and the table `shared_spec` |
+//! | [`holders`] | the hosts that hold leases, in the table `host` |
 //! | [`fresh`] | jobs that were accepted just now, in memory |
 
 mod finalized;
 mod fresh;
+mod holders;
 mod keys;
 mod settings;
 mod specs;
@@ -25,8 +27,8 @@ use jobwright_core::clock::Timestamp;
 use jobwright_core::hold::{Hold, HoldNote};
 use jobwright_core::job::{Dedup, Job, JobId, Lifecycle, NewJob, UsedKey};
 use jobwright_core::ledger::{
-    Bound, DurableRows, FinalizedRow, Found, FoundJob, HostRow, Kept, Place, Removable, RowChange,
-    Rows, Unreadable,
+    Bound, Commit, DurableRows, FinalizedRow, Found, FoundJob, HostRow, Kept, Place, Removable,
+    RowChange, Rows, Unreadable,
 };
 use jobwright_core::store::{Leased, StoreError};
 use jobwright_core::tenant::{TenantLimits, TenantName};
@@ -34,6 +36,7 @@ use rusqlite::{Connection, Error, Result};
 
 use self::finalized::Cursors;
 use self::fresh::Fresh;
+use self::holders::Holders;
 use self::specs::Specs;
 use self::unfinished::NewRow;
 use super::queries;
@@ -55,6 +58,7 @@ pub struct Tables {
     fresh: Fresh,
     specs: Specs,
     cursors: Cursors,
+    holders: Holders,
 }
 
 /// The free space of the disk, which is read at most once for each commit: a system call for each job would
@@ -83,7 +87,7 @@ impl Tables {
     pub(super) fn new(db: Connection, floor: Floor) -> Self {
         let (fresh, specs, cursors) = <(Fresh, Specs, Cursors)>::default();
         let disk = Disk { floor, free_bytes: Cell::new(None) };
-        Self { db, disk, is_low: false, fresh, specs, cursors }
+        Self { db, disk, is_low: false, fresh, specs, cursors, holders: Holders::default() }
     }
 
     /// The floor of the disk under `path` for the store of jobs.
@@ -99,6 +103,12 @@ impl Tables {
 
     pub(super) fn db(&self) -> &Connection {
         &self.db
+    }
+
+    fn update(&mut self, change: &RowChange<'_>) -> Result<()> {
+        let host = change.lifecycle.host;
+        let held_by = host.map(|host| self.holders.number(&self.db, host)).transpose()?;
+        unfinished::update(&self.db, change, held_by)
     }
 
     /// Whether the disk was low since this was last asked.
@@ -139,12 +149,12 @@ impl Rows for Tables {
             self.fresh.take(change.row);
             return finalized::finalize(&self.db, change);
         }
-        unfinished::update(&self.db, change)
+        self.update(change)
     }
 
     fn revive(&mut self, at: Place, id: JobId, lifecycle: &Lifecycle) -> Result<()> {
         finalized::revive(&self.db, at, id)?;
-        unfinished::update(&self.db, &RowChange::new(at.row, id, at.position, lifecycle))
+        self.update(&RowChange::new(at.row, id, at.position, lifecycle))
     }
 
     fn leased(
@@ -223,16 +233,22 @@ impl DurableRows for Tables {
         (self.fresh, self.cursors) = (Fresh::default(), Cursors::default());
         self.specs = Specs::load(&self.db)?;
         unfinished::for_each(&self.db, &mut self.specs, each)?;
-        settings::found(&self.db)
+        let holders = self.holders.load(&self.db)?;
+        settings::found(&self.db, holders)
     }
 
     fn take_over_times(&mut self, before: &HostRow, now: Timestamp) -> Result<()> {
         unfinished::take_over_times(&self.db, before, now)
     }
 
-    fn seal(&mut self, host: &HostRow, shares: &[(TenantName, u64)]) -> Result<()> {
+    fn seal(&mut self, commit: &Commit) -> Result<()> {
         self.disk.free_bytes.set(None);
-        settings::set_shares(&self.db, shares)?;
-        settings::set_host(&self.db, host)
+        settings::set_shares(&self.db, &commit.shares)?;
+        self.holders.update(&self.db, &commit.holders)?;
+        settings::set_host(&self.db, &commit.host)
+    }
+
+    fn forget_holders(&mut self) -> Result<()> {
+        self.holders.remove(&self.db)
     }
 }

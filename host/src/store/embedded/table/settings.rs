@@ -5,16 +5,18 @@ use std::collections::BTreeMap;
 use jobwright_core::capacity::HeldBytes;
 use jobwright_core::hold::{Hold, HoldNote};
 use jobwright_core::ledger::{Found, HostRow};
+use jobwright_core::queue::Holder;
 use jobwright_core::tenant::{TenantLimits, TenantName};
 use rusqlite::{Connection, Result, Row, params};
 
 use crate::sqlite::columns::{self, micros, to_json};
 use crate::store::embedded::queries::host;
 
-/// All that is kept here.
-pub(super) fn found(db: &Connection) -> Result<Found> {
+/// All that is kept here, with the hosts that hold leases.
+pub(super) fn found(db: &Connection, holders: Vec<Holder>) -> Result<Found> {
     Ok(Found {
         host: host(db)?,
+        holders,
         holds: holds(db)?,
         tenants: tenants(db)?,
         keys: super::keys::held(db)?,
@@ -33,7 +35,7 @@ pub(super) fn set_host(db: &Connection, host: &HostRow) -> Result<()> {
         host.pruned.number().cast_signed(),
     ];
     let sql = "UPDATE host SET alive_at = ?1, finished = ?2, ahead = ?3, last_row = ?4,
-                 position = ?5, pruned = ?6";
+                 position = ?5, pruned = ?6 WHERE number = 0";
     db.prepare_cached(sql)?.execute(row).map(drop)
 }
 

@@ -82,9 +82,12 @@ pub(super) fn insert(db: &Connection, new: &NewRow<'_>) -> Result<()> {
     Ok(())
 }
 
-/// A job with its payload, if that is in its row.
-const LEASED: &str =
-    concat!("SELECT ", rows::columns!("spec"), ", payload_type, payload FROM job WHERE seq = ?1");
+/// A job with its payload, if that is in its row. Its host is known.
+const LEASED: &str = concat!(
+    "SELECT ",
+    rows::columns!("spec", "NULL"),
+    ", payload_type, payload FROM job WHERE seq = ?1"
+);
 
 /// Reads a claimed job with its payload.
 pub(super) fn leased(db: &Connection, at: u64, lease: Lease, specs: &mut Specs) -> Result<Leased> {
@@ -121,10 +124,10 @@ fn payload(db: &Connection, at: u64) -> Result<Payload> {
     })
 }
 
-/// Writes where an unfinished job stands, and what its attempt left.
-pub(super) fn update(db: &Connection, change: &RowChange<'_>) -> Result<()> {
+/// Writes where an unfinished job stands, the number of the host that runs it, and what its attempt left.
+pub(super) fn update(db: &Connection, change: &RowChange<'_>, held_by: Option<i64>) -> Result<()> {
     let at = change.row.cast_signed();
-    set_lifecycle(db, change)?;
+    set_lifecycle(db, change, held_by)?;
     if let Some(attempts) = attempts(db, change)? {
         let sql = "UPDATE job SET attempts = ?2 WHERE seq = ?1";
         db.prepare_cached(sql)?.execute(params![at, attempts])?;
@@ -144,11 +147,12 @@ pub(super) fn update(db: &Connection, change: &RowChange<'_>) -> Result<()> {
     Ok(())
 }
 
-fn set_lifecycle(db: &Connection, change: &RowChange<'_>) -> Result<()> {
+fn set_lifecycle(db: &Connection, change: &RowChange<'_>, held_by: Option<i64>) -> Result<()> {
     let now = change.lifecycle;
     let sql = "UPDATE job SET state = ?2, attempt = ?3, failures = ?4, lost = ?5, refused = ?6,
                  scheduled_at = ?7, attempted_at = ?8, finalized_at = ?9, cancel_requested_at = ?10,
-                 snoozes = ?11, snoozed_since = ?12, lost_after = ?13, on_wall = ?14, position = ?15
+                 snoozes = ?11, snoozed_since = ?12, lost_after = ?13, on_wall = ?14, position = ?15,
+                 held_by = ?16
                WHERE seq = ?1";
     let changed = db.prepare_cached(sql)?.execute(params![
         change.row.cast_signed(),
@@ -166,6 +170,7 @@ fn set_lifecycle(db: &Connection, change: &RowChange<'_>) -> Result<()> {
         now.lost_after.map(u64::cast_signed),
         now.on_wall,
         change.position.number().cast_signed(),
+        held_by,
     ])?;
     // The queue knows a job whose row is not there: memory and disk disagree.
     if changed == 1 { Ok(()) } else { Err(Error::StatementChangedRows(changed)) }
