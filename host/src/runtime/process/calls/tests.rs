@@ -142,8 +142,8 @@ async fn concurrent_calls_above_their_size_bound_are_refused() {
     assert_eq!(calls.start(1, set(most / 2)), Ok(()));
     assert_eq!(calls.start(2, set(most / 2)), Ok(()));
     let refused = calls.start(3, set(1)).expect_err("too much");
-    assert!(refused.starts_with("calls that carry "), "{refused}");
-    // What is answered, or given up, carries nothing any more.
+    assert!(refused.starts_with("calls with "), "{refused}");
+    // Calls that are answered or dropped no longer count.
     calls.drop(1);
     assert_eq!(calls.next().await.0, 2);
     assert_eq!(calls.start(4, set(most)), Ok(()));
