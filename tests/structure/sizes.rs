@@ -1,6 +1,8 @@
 //! The lengths of files, in lines.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use super::{root, rust_files};
 
 /// The maximum length of any file.
 const LONGEST: usize = 500;
@@ -14,13 +16,16 @@ const MEDIAN: usize = 120;
 /// Crates with fewer files have no budget for the median: it would depend on one or two of them.
 const FEW_FILES: usize = 30;
 
-/// What is too long in a crate.
-pub(super) fn faults(krate: &str, files: &[PathBuf]) -> anyhow::Result<Vec<String>> {
+/// What is too long in a crate, whose sources are in the folder `source`.
+pub(super) fn faults(source: &str) -> anyhow::Result<Vec<String>> {
     let (mut faults, mut lengths) = (Vec::new(), Vec::new());
-    for file in files {
-        let length = std::fs::read_to_string(file)?.lines().count();
+    let folder = root().join(source);
+    for file in rust_files(&folder)? {
+        let length = std::fs::read_to_string(&file)?.lines().count();
+        let file = file.strip_prefix(&folder)?;
         if length > LONGEST {
-            faults.push(format!("{} has {length} lines, the maximum is {LONGEST}", file.display()));
+            let file = file.display();
+            faults.push(format!("{source}/{file} has {length} lines, the maximum is {LONGEST}"));
         }
         if !is_test(file) {
             lengths.push(length);
@@ -32,7 +37,7 @@ pub(super) fn faults(krate: &str, files: &[PathBuf]) -> anyhow::Result<Vec<Strin
     for (name, place, budget) in &budgets[..if count < FEW_FILES { 1 } else { 2 }] {
         let length = lengths[*place];
         if length > *budget {
-            faults.push(format!("the {name} of {krate} is {length} lines, the budget {budget}"));
+            faults.push(format!("the {name} of {source} is {length} lines, the budget {budget}"));
         }
     }
     Ok(faults)
