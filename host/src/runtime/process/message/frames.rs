@@ -126,7 +126,10 @@ mod tests {
         }
         // What would fit into an ending does not fit into a call.
         let error = check(&call(2_000)).expect_err("it is too long");
-        assert!(error.starts_with("a call of 2") && error.ends_with("maximum of 2000 bytes"), "{error}");
+        assert!(
+            error.starts_with("a call of 2") && error.ends_with("maximum of 2000 bytes"),
+            "{error}"
+        );
         assert!(check(&ended(3_000)).is_err());
     }
 
