@@ -143,7 +143,7 @@ fn too_much() -> Vec<Refusal> {
             "components_as_arguments",
             "(component (component (import \"c\" (component))))".to_owned(),
             "component_argument",
-            "bound",
+            "cannot limit",
         ),
     ]
 }
