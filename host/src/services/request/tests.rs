@@ -33,7 +33,7 @@ fn headers_that_the_host_sets_are_removed() {
         ("host", "a.example.com"),
         ("host", "A.Example.com:80"),
     ] {
-        let line = format!("INFO: jobwright: POST …: left out `{name}`, which the host sets\n");
+        let line = format!("INFO: jobwright: POST …: dropped `{name}`, which the host sets\n");
         assert_eq!(cleaned(name, value), Ok((Some(line), 0)), "{name}: {value}");
     }
     assert_eq!(cleaned("x-a", "1"), Ok((None, 1)));
