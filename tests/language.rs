@@ -60,6 +60,7 @@ const FORBIDDEN: &[(&str, &str)] = &[
     ("made anew", "made again"),
     ("of whichever kind", "of every kind"),
     ("written over", "overwritten"),
+    ("switched off", "disabled"),
     ("she", "the operator, the tenant"),
     ("her", "of the operator, of the tenant"),
     ("he", "the operator, the tenant"),

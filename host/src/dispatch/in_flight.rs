@@ -17,7 +17,7 @@ use jobwright_core::runtime::{Stop, StopReason};
 use crate::controls::ControlsView;
 use crate::events::WakeUps;
 
-/// See the module's text.
+/// See the documentation of the module.
 #[derive(Debug)]
 pub(super) struct InFlight {
     controls: Arc<ControlsView>,

@@ -9,7 +9,7 @@ use jobwright_core::tenant::TenantName;
 
 use super::refused::Refused;
 
-/// See the module's text.
+/// See the documentation of the module.
 pub(super) struct InstalledPlugins<'a> {
     registry: &'a dyn PluginRegistry,
     tenant: &'a TenantName,

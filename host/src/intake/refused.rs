@@ -17,7 +17,7 @@ use crate::events::TooManyWaiters;
 pub struct FieldFault {
     /// Its name; inner fields after a dot.
     pub field: String,
-    /// What is wrong with it.
+    /// The error.
     pub message: String,
 }
 
@@ -34,7 +34,7 @@ pub enum NotAdmitted {
     #[error("the API key was revoked or has expired")]
     KeyInvalid,
     /// Its tenant is disabled.
-    #[error("tenant {0} is switched off")]
+    #[error("tenant `{0}` is disabled")]
     TenantDisabled(TenantName),
     /// Whether it may cannot be checked.
     #[error(transparent)]
@@ -48,13 +48,13 @@ pub enum Refused {
     #[error("the job could not be read")]
     Unread,
     /// The payload is longer than payloads may be.
-    #[error("the payload is larger than {most_bytes} bytes, the most that is taken")]
+    #[error("the payload is larger than the limit of {most_bytes} bytes (`payload_bytes`)")]
     PayloadTooLarge {
-        /// The longest that is taken.
+        /// The limit.
         most_bytes: u64,
     },
     /// These fields are invalid.
-    #[error("{} of its fields are invalid", .0.len())]
+    #[error("{} fields of the job are invalid", .0.len())]
     Fields(Vec<FieldFault>),
     /// Its key was used for another request.
     #[error("this Idempotency-Key was used for another request in the last 24 hours")]
@@ -63,7 +63,7 @@ pub enum Refused {
     #[error(transparent)]
     NotFound(#[from] NotFound),
     /// Something that it needs is disabled.
-    #[error("{0} is switched off")]
+    #[error("{0} is disabled")]
     Disabled(Hold),
     /// See [`NotAdmitted`].
     #[error(transparent)]

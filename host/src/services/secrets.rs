@@ -33,7 +33,7 @@ const RETIRED: Duration = Duration::from_secs(14 * 86_400);
 
 type All = BTreeMap<TenantName, Arc<TenantSecrets>>;
 
-/// See the module's text.
+/// See the documentation of the module.
 #[derive(Debug, Clone)]
 pub struct SecretFile {
     file: Arc<OnDisk>,

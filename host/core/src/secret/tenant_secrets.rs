@@ -10,7 +10,7 @@ use super::value::SecretValue;
 use crate::clock::Timestamp;
 use crate::grant::secret_name::SecretName;
 
-/// See the module's text.
+/// See the documentation of the module.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TenantSecrets {
     names: BTreeMap<SecretName, Entry>,

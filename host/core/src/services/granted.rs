@@ -50,13 +50,13 @@ impl Capabilities {
 }
 
 impl Default for Capabilities {
-    /// Nothing.
+    /// No capabilities.
     fn default() -> Self {
         Self::nothing(&Arc::new(LogBuffer::new(0)))
     }
 }
 
-/// What one attempt can reach beyond its sandbox. An implementation checks the grants, counts against their
+/// The host services of one attempt. An implementation checks the grants, counts against their
 /// limits, and logs every refusal to the attempt's log. Dropping a future cancels the call.
 #[async_trait]
 pub trait HostServices: Debug + Send + Sync + 'static {

@@ -20,9 +20,9 @@ use crate::store::view::View;
 /// not wait for them, and they leave a processor to others.
 pub(super) const LISTINGS: usize = 2;
 
-/// How many rows of a table one page looks at, which takes some tens of milliseconds. A listing whose
-/// filter matches little returns a short page and continues from there, instead of reading a long
-/// history at once.
+/// The number of rows of a table that one page reads, which takes some tens of milliseconds. A
+/// listing whose filter matches little returns a short page and continues from there, instead of
+/// reading a long history at once.
 const SCANNED_ROWS: usize = 2_000;
 
 impl View for Connection {
@@ -88,7 +88,7 @@ pub(super) fn job_and_payload_bytes(
     db.prepare_cached(&sql)?.query_row([id.as_bytes()], read).optional()
 }
 
-/// Whose job it is.
+/// The tenant of a job.
 pub(super) fn tenant(db: &Connection, id: JobId) -> rusqlite::Result<Option<TenantName>> {
     let sql = "SELECT tenant FROM job WHERE id = ?1
                UNION ALL SELECT tenant FROM history WHERE id = ?1";
@@ -96,13 +96,13 @@ pub(super) fn tenant(db: &Connection, id: JobId) -> rusqlite::Result<Option<Tena
     db.prepare_cached(sql)?.query_row([id.as_bytes()], tenant).optional()
 }
 
-/// What a job's guest reads.
+/// The payload of a job.
 fn payload(db: &Connection, id: JobId) -> rusqlite::Result<Option<Payload>> {
     let found = apart_or_inline(db, "payload", id)?;
     Ok(found.map(|(content_type, bytes)| Payload { content_type, bytes: bytes.into() }))
 }
 
-/// What a job left.
+/// The output of a job.
 pub(super) fn output(db: &Connection, id: JobId) -> rusqlite::Result<Option<Output>> {
     let found = apart_or_inline(db, "output", id)?;
     let output = |(content_type, bytes): (Option<String>, Vec<u8>)| {

@@ -83,7 +83,7 @@ CREATE INDEX idempotency_by_end ON idempotency (expires_at);
 CREATE TABLE paused (queue TEXT PRIMARY KEY);
 ";
 
-/// What attempts tell of themselves.
+/// Progress and checkpoints of attempts.
 const REPORTS: &str = "
 ALTER TABLE job ADD COLUMN progress TEXT;
 ALTER TABLE history ADD COLUMN progress TEXT;
@@ -116,13 +116,14 @@ ALTER TABLE job ADD COLUMN output_attempt INTEGER;
 ALTER TABLE history ADD COLUMN output_attempt INTEGER;
 ";
 
-/// Who holds something, since when and why, as JSON. Of what was held before, nothing is known.
+/// The note of a hold, as JSON. Earlier holds have none.
 const HOLD_NOTES: &str = "
 ALTER TABLE hold ADD COLUMN note TEXT NOT NULL DEFAULT '{}';
 ";
 
-/// Decides whether a lost attempt counts: when the host was last alive, and what it has finished. Of a
-/// host of an earlier version that is unknown, and every attempt counts that it lost.
+/// Facts that decide whether a lost attempt counts: when the host was last alive, and how many
+/// attempts it finished. They are unknown for hosts of earlier versions, whose lost attempts all
+/// count.
 const LOSSES: &str = "
 CREATE TABLE host (alive_at INTEGER NOT NULL, finished INTEGER NOT NULL);
 INSERT INTO host VALUES (0, 0);
@@ -130,7 +131,7 @@ ALTER TABLE job ADD COLUMN lost_after INTEGER;
 ALTER TABLE history ADD COLUMN lost_after INTEGER;
 ";
 
-/// What each tenant holds of the history, in bytes as `history::ROW_BYTES` explains.
+/// The size of the history of each tenant, in bytes as `history::ROW_BYTES` explains.
 const HISTORY_SHARES: &str = "
 CREATE TABLE history_share (tenant TEXT PRIMARY KEY, bytes INTEGER NOT NULL);
 INSERT INTO history_share
@@ -170,8 +171,8 @@ UPDATE host SET last_row = max(
     coalesce((SELECT max(seq) FROM job), 0), coalesce((SELECT max(position) FROM history), 0));
 ";
 
-/// Keys by what they belong to (the numbers of `rows::scope`), each with its job as it stood when it was
-/// accepted. Before, the answer to the request was kept; it says the same.
+/// Keys by their scope (the numbers of `rows::scope`), each with its job as it was accepted.
+/// Earlier versions stored the response instead, which has the same facts.
 const DEDUP: &str = "
 CREATE TABLE dedup (
     tenant TEXT NOT NULL,
@@ -253,7 +254,7 @@ CREATE TABLE log (
 );
 ";
 
-/// Whose logs are, so that the oldest of one tenant are found.
+/// The tenant of a log, so that the oldest logs of one tenant can be found.
 const LOG_TENANTS: &str = "
 ALTER TABLE log ADD COLUMN tenant TEXT NOT NULL DEFAULT 'default';
 CREATE INDEX log_by_tenant ON log (tenant);

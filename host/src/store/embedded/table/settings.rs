@@ -39,14 +39,14 @@ pub(super) fn set_host(db: &Connection, host: &HostRow) -> Result<()> {
     db.prepare_cached(sql)?.execute(row).map(drop)
 }
 
-/// What tenants hold of the history.
+/// The size of the history by tenant.
 fn shares(db: &Connection) -> Result<HeldBytes> {
     let share =
         |row: &Row<'_>| Ok((columns::tenant(row, 0)?, row.get::<_, i64>(1)?.unsigned_abs()));
     db.prepare("SELECT tenant, bytes FROM history_share")?.query_map([], share)?.collect()
 }
 
-/// Writes what has changed of that.
+/// Writes the changed sizes.
 pub(super) fn set_shares(db: &Connection, shares: &[(TenantName, u64)]) -> Result<()> {
     for (tenant, bytes) in shares {
         if *bytes == 0 {
