@@ -4,13 +4,14 @@ use jobwright_core::queue::{Reserve, Room};
 use jobwright_core::store::Claim;
 
 use crate::conformance::drafts::{Draft as _, at, job, jobs, named, of};
-use crate::conformance::fixture::{Fixture, want};
+use crate::conformance::fixture::{Fixture, HOSTS, want};
 use crate::conformance::laws;
 
 laws![
     a_flood_of_one_queue_does_not_hold_up_another,
     a_queue_that_has_filled_the_host_leaves_room_for_another,
     a_queue_that_is_alone_may_fill_the_host,
+    a_queue_that_has_filled_one_host_leaves_no_room_on_another,
     a_flood_of_one_tenant_does_not_hold_up_another,
 ];
 
@@ -52,6 +53,19 @@ async fn a_queue_that_is_alone_may_fill_the_host(store: Fixture) -> anyhow::Resu
         running += store.claim(on_host(64 - running, now), at(now)).await?.leased.len();
     }
     assert_eq!(running, 64);
+    Ok(())
+}
+
+/// Slots are counted for each host: on the second one the queue has no attempt in flight.
+async fn a_queue_that_has_filled_one_host_leaves_no_room_on_another(
+    store: Fixture,
+) -> anyhow::Result<()> {
+    store.enqueue(jobs(200), at(0)).await?;
+    let filled = store.claim(on_host(64, 0), at(0)).await?;
+    assert_eq!(filled.leased.len(), 56);
+    assert_eq!(store.claim(on_host(8, 0), at(0)).await?.leased, []);
+    let other = Claim { host: HOSTS[1], ..on_host(8, 0) };
+    assert_eq!(store.claim(other, at(0)).await?.leased.len(), 8);
     Ok(())
 }
 

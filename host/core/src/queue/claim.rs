@@ -1,6 +1,7 @@
 //! Claims: which jobs begin next.
 
 use super::index::Queue;
+use super::lanes::Served;
 use super::order::{self, Due, InFlight, Pick, Reserve, Room, Trust, View, Want};
 use crate::attempt::Lease;
 use crate::clock::Timestamp;
@@ -60,7 +61,7 @@ impl Queue {
 
     fn pick(&self, want: &Want<'_>, host: HostId, now: Timestamp) -> Pick {
         let suspects = self.hosts.suspects(host).filter_map(|id| self.lifecycle(id));
-        let view = View { in_flight: InFlight::of(suspects, now), tenants: self.lanes.view() };
+        let view = View { in_flight: InFlight::of(suspects, now), tenants: self.lanes.view(host) };
         order::pick(view, want, now)
     }
 
@@ -83,7 +84,8 @@ impl Queue {
         let entry = &mut slot.entry;
         let key = (entry.labels.tenant.clone(), entry.labels.queue.clone());
         self.loads.entry(key).or_default().begin(&wait);
-        self.lanes.serve(&entry.labels, &place, due, |it| order::begin(due, it, room, now));
+        let served = Served { labels: &entry.labels, place, due, host };
+        self.lanes.serve(&served, |shares| order::begin(due, shares, room, now));
         self.running.insert((expires_at, due.id));
         self.hosts.begin(host, due.id, due.trust != Trust::Trusted);
         entry.lifecycle.claim_on(host, now);

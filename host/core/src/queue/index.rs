@@ -157,7 +157,7 @@ impl Queue {
         self.load(&slot.entry.labels).running += 1;
         self.running.insert((slot.expires_at, id));
         self.hosts.begin(slot.host(), id, slot.entry.lifecycle.is_suspect());
-        self.lanes.begin(&slot.entry.labels, slot.entry.memory_bytes);
+        self.lanes.begin(&slot.entry.labels, slot.host(), slot.entry.memory_bytes);
     }
 
     fn place_waiting(&mut self, id: JobId, slot: &mut Slot) {
@@ -183,7 +183,7 @@ impl Queue {
                 self.load(&slot.entry.labels).running -= 1;
                 self.running.remove(&(slot.expires_at, id));
                 self.hosts.end(slot.host(), id);
-                self.lanes.end(&slot.entry.labels, slot.entry.memory_bytes);
+                self.lanes.end(&slot.entry.labels, slot.host(), slot.entry.memory_bytes);
             }
             Home::Waiting => {
                 let wait = slot.wait(id);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::in_use::InUse;
 use super::order::due::{Due, Trust};
 use super::order::place::Place;
 use super::order::share::{LaneTurn, Share};
@@ -10,7 +11,7 @@ use super::order::share::{LaneTurn, Share};
 /// kind wait.
 #[derive(Debug, Default)]
 pub(super) struct Lane {
-    pub(super) share: Share,
+    pub(super) in_use: InUse,
     /// Whether its queue is paused: it keeps its jobs and is not served.
     pub(super) is_held: bool,
     trusted: BTreeMap<Place, Due>,
@@ -24,7 +25,7 @@ pub(super) type Turns = [Option<LaneTurn>; 3];
 impl Lane {
     /// A lane without jobs.
     pub(super) fn new(share: Share, is_held: bool) -> Self {
-        Self { share, is_held, ..Self::default() }
+        Self { in_use: InUse::new(share), is_held, ..Self::default() }
     }
 
     pub(super) fn insert(&mut self, place: Place, due: Due) {
@@ -56,14 +57,14 @@ impl Lane {
         if self.is_held {
             return Turns::default();
         }
-        let turn = |place: &Place| self.share.lane_turn(*place);
+        let turn = |place: &Place| self.in_use.share().lane_turn(*place);
         let first = |jobs: &BTreeMap<Place, Due>| jobs.keys().next().map(turn);
         // Not by `map` of the array, which is not inlined: this is called at each change of a lane.
         [first(&self.trusted), first(&self.suspects), first(&self.alone)]
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.len() == 0 && self.share.running.attempts == 0
+        self.len() == 0 && self.in_use.share().running.attempts == 0
     }
 
     /// Its jobs that are due.

@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::in_use::InUse;
 use super::lane::Lane;
 use super::name::QueueName;
 use super::order::due::Due;
@@ -16,6 +17,7 @@ use super::order::share::{Share, Shares, Turn};
 use super::order::view::{self, Head};
 use super::tenant::Tenant;
 use crate::hold::JobLabels;
+use crate::host::HostId;
 use crate::tenant::TenantName;
 
 /// See the documentation of the module.
@@ -30,6 +32,19 @@ pub(super) struct Lanes {
     held_queues: BTreeMap<TenantName, BTreeSet<QueueName>>,
     /// The number of the latest turn.
     latest: u64,
+}
+
+/// A job that was picked.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Served<'a> {
+    /// Its labels, which name its lane.
+    pub(super) labels: &'a JobLabels,
+    /// Its place there.
+    pub(super) place: Place,
+    /// The job.
+    pub(super) due: &'a Due,
+    /// The host that runs it.
+    pub(super) host: HostId,
 }
 
 impl Lanes {
@@ -83,43 +98,46 @@ impl Lanes {
     }
 
     /// Counts an attempt that begins.
-    pub(super) fn begin(&mut self, labels: &JobLabels, memory_bytes: u64) {
+    pub(super) fn begin(&mut self, labels: &JobLabels, host: HostId, memory_bytes: u64) {
         self.arrive(labels);
-        self.change_shares(labels, |share| share.running.add(memory_bytes));
+        self.change(labels, |lane, tenant| {
+            tenant.begin(host, memory_bytes);
+            lane.in_use.begin(host, memory_bytes);
+        });
     }
 
     /// Counts an attempt that ended.
-    pub(super) fn end(&mut self, labels: &JobLabels, memory_bytes: u64) {
-        self.change_shares(labels, |share| share.running.take(memory_bytes));
+    pub(super) fn end(&mut self, labels: &JobLabels, host: HostId, memory_bytes: u64) {
+        self.change(labels, |lane, tenant| {
+            tenant.end(host, memory_bytes);
+            lane.in_use.end(host, memory_bytes);
+        });
     }
 
     /// Takes the job `due` from its place in its lane and counts its attempt; `begin` notes in the shares that it
     /// begins.
-    pub(super) fn serve(
-        &mut self,
-        labels: &JobLabels,
-        place: &Place,
-        due: &Due,
-        begin: impl FnOnce(Shares<'_>),
-    ) {
+    pub(super) fn serve(&mut self, job: &Served<'_>, begin: impl FnOnce(Shares<'_>)) {
+        let Served { labels, place, due, host } = *job;
         self.latest += 2;
         let (limit, turn) = (self.limit(&labels.tenant), self.latest);
         self.change(labels, |lane, tenant| {
-            begin(Shares { tenant, limit, lane: &mut lane.share, turn });
-            lane.remove(place);
-            tenant.running.add(due.memory_bytes);
-            lane.share.running.add(due.memory_bytes);
+            let (of_tenant, of_lane) = (tenant.seen_by(host), lane.in_use.seen_by(host));
+            begin(Shares { tenant: of_tenant, limit, lane: of_lane, turn });
+            lane.remove(&place);
+            tenant.begin(host, due.memory_bytes);
+            lane.in_use.begin(host, due.memory_bytes);
         });
     }
 
     /// The tenants that may be served, with the heads of their lanes, in the order of claims.
     pub(super) fn view(
         &self,
-    ) -> impl Iterator<Item = view::Tenant<'_, impl Iterator<Item = Head<'_>>>> {
-        self.turns.iter().filter_map(|(_, name)| {
+        host: HostId,
+    ) -> impl Iterator<Item = view::Tenant<impl Iterator<Item = Head<'_>>>> {
+        self.turns.iter().filter_map(move |(_, name)| {
             let tenant = self.tenants.get(name)?;
-            let (share, limit) = (&tenant.share, self.limit(name));
-            Some(view::Tenant { share, limit, lanes: tenant.heads() })
+            let (share, limit) = (tenant.in_use.share_on(host), self.limit(name));
+            Some(view::Tenant { share, limit, lanes: tenant.heads(host) })
         })
     }
 
@@ -155,14 +173,7 @@ impl Lanes {
         });
     }
 
-    fn change_shares(&mut self, labels: &JobLabels, step: impl Fn(&mut Share)) {
-        self.change(labels, |lane, tenant| {
-            step(tenant);
-            step(&mut lane.share);
-        });
-    }
-
-    fn change(&mut self, labels: &JobLabels, step: impl FnOnce(&mut Lane, &mut Share)) {
+    fn change(&mut self, labels: &JobLabels, step: impl FnOnce(&mut Lane, &mut InUse)) {
         self.change_lane(&labels.tenant, &labels.queue, step);
     }
 
@@ -171,7 +182,7 @@ impl Lanes {
         &mut self,
         tenant: &TenantName,
         queue: &QueueName,
-        step: impl FnOnce(&mut Lane, &mut Share),
+        step: impl FnOnce(&mut Lane, &mut InUse),
     ) {
         let limit = self.limit(tenant);
         let Some(found) = self.tenants.get_mut(tenant) else { return };
@@ -212,15 +223,16 @@ impl Lanes {
 impl Lanes {
     /// The turn in which a lane was served last.
     pub(super) fn served(&self, labels: &JobLabels) -> Option<u64> {
-        Some(self.tenants.get(&labels.tenant)?.lanes.get(&labels.queue)?.share.served)
+        Some(self.tenants.get(&labels.tenant)?.lanes.get(&labels.queue)?.in_use.share().served)
     }
 
     /// Jobs that are due, and attempts in flight.
     pub(super) fn totals(&self) -> (usize, usize) {
         let tenants = self.tenants.values().map(|tenant| {
-            let (lanes, share) = (tenant.lanes.values(), tenant.share);
+            let (lanes, share) = (tenant.lanes.values(), *tenant.in_use.share());
             assert_eq!(lanes.clone().map(Lane::waiting).sum::<usize>(), share.waiting);
-            let running: usize = lanes.clone().map(|lane| lane.share.running.attempts).sum();
+            let running: usize =
+                lanes.clone().map(|lane| lane.in_use.share().running.attempts).sum();
             assert_eq!(running, share.running.attempts);
             (lanes.map(Lane::len).sum::<usize>(), running)
         });

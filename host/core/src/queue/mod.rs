@@ -9,6 +9,7 @@
 //! | [`index`] | every unfinished job, in each order in which it is looked for |
 //! | [`entry`] | the facts of each job |
 //! | [`waiting`] | jobs that are not due yet |
+//! | [`in_use`] | what a tenant or a lane uses of each host |
 //! | [`lane`], [`tenant`], [`lanes`] | jobs that are due, by tenant and queue, in the order of claims |
 //! | [`claim`], [`leases`] | which jobs begin, and the leases of those that run |
 //! | [`hosts`] | the attempts in flight on each host, and its signs of life |
@@ -25,6 +26,7 @@ mod counts;
 mod entry;
 mod holding;
 mod hosts;
+mod in_use;
 mod index;
 mod lane;
 mod lanes;

@@ -19,7 +19,7 @@
 //!
 //! # From a database
 //!
-//! A driver loads at most [`MOST_LANES`] heads: the tenants below their limits by [`Turn`], of each the lanes
+//! A driver loads at most [`MOST_LANES`] heads, with the shares as the host that claims sees them: the tenants below their limits by [`Turn`], of each the lanes
 //! that are not paused, by [`LaneTurn`], and of each lane its first job of each [`Trust`]. It picks as often
 //! as it has free slots, and after each pick applies [`begin`] to its copy of the shares, replaces the head
 //! by the next job of the lane, and sorts both again. A view that was full and gave [`Pick::Nothing`] tells
@@ -74,7 +74,7 @@ pub enum Pick {
 /// It examines lanes in the order of the view and stops at the first whose job may begin, so the best view is
 /// an iterator that looks lanes up.
 pub fn pick<'a, L>(
-    view: View<impl IntoIterator<Item = Tenant<'a, L>>>,
+    view: View<impl IntoIterator<Item = Tenant<L>>>,
     want: &Want<'_>,
     now: Timestamp,
 ) -> Pick
@@ -86,14 +86,14 @@ where
         return Pick::Nothing;
     }
     for tenant in view.tenants {
-        let Some(offer) = want.offer(now).to(tenant.share, tenant.limit) else { continue };
+        let Some(offer) = want.offer(now).to(&tenant.share, tenant.limit) else { continue };
         let may_start =
             |head: &Head<'_>| !head.is_held && in_flight.admits(&head.due, want.idle, now);
         // Lanes whose first job does not fit: none behind it begins.
         let mut passed = Vec::new();
         for head in tenant.lanes.into_iter().filter(may_start).take(MOST_LANES) {
             let due = head.due;
-            if passed.contains(&head.queue) || !offer.allows(head.share, due.memory_bytes) {
+            if passed.contains(&head.queue) || !offer.allows(&head.share, due.memory_bytes) {
                 continue;
             }
             match fit(&due, want, now) {
@@ -110,8 +110,9 @@ where
     Pick::Nothing
 }
 
-/// Notes in the shares of its tenant and its lane that `job` begins, as a pick decided. The attempt itself is
-/// counted in [`Share::running`] by the driver, from when it begins until it ends.
+/// Notes in the shares of its tenant and its lane that `job` begins, as a pick decided.
+///
+/// The driver counts the attempt itself, in [`Share::running`] and [`Share::here`], from its begin to its end.
 pub fn begin(job: &Due, shares: Shares<'_>, want: &Want<'_>, now: Timestamp) {
     let Shares { tenant, limit, lane, turn } = shares;
     if let Some(offer) = want.offer(now).to(tenant, limit) {

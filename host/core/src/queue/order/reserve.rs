@@ -79,7 +79,7 @@ impl Offer<'_> {
             return None;
         }
         let Self { free, reserve, now } = *self;
-        let whole = Scope { all: reserve.host, free, left: reserve.tenant, now };
+        let whole = Scope { all: reserve.host, free, left: reserve.tenant, is_limit: false, now };
         let lane = Scope { left: reserve.queue, ..whole }.within(tenant, most);
         let offer = TenantOffer { tenant: *tenant, whole, lane };
         whole.has_slots(tenant).then_some(offer)
@@ -117,6 +117,8 @@ struct Scope {
     all: Room,
     free: Room,
     left: Room,
+    /// Whether it is the limit of a tenant, whose attempts count on all hosts; else it is the host that claims.
+    is_limit: bool,
     now: Timestamp,
 }
 
@@ -128,7 +130,7 @@ impl Scope {
         let part = self.left.attempts * most / self.all.attempts;
         let least = usize::from(self.left.attempts > 0 && most >= LEAST_SHARED);
         self.left.attempts = part.max(least);
-        self.all.attempts = most;
+        (self.all.attempts, self.is_limit) = (most, true);
         self.free.attempts = self.free.attempts.min(most.saturating_sub(tenant.running.attempts));
         self
     }
@@ -158,9 +160,9 @@ impl Scope {
     }
 
     fn is_large(&self, share: &Share) -> bool {
-        let Room { attempts, memory_bytes } = share.running;
+        let attempts = if self.is_limit { share.running.attempts } else { share.here.attempts };
         let half = 2 * attempts >= self.all.attempts
-            || memory_bytes.saturating_mul(2) >= self.all.memory_bytes;
+            || share.here.memory_bytes.saturating_mul(2) >= self.all.memory_bytes;
         self.left.attempts > 0 && half
     }
 
@@ -178,6 +180,7 @@ impl Scope {
         self.free.take(memory_bytes);
         let mut then = Share { waiting: share.waiting.saturating_sub(1), ..*share };
         then.running.add(memory_bytes);
+        then.here.add(memory_bytes);
         // From the edge on, too: else the first attempt would begin there at once.
         if draws || share.drew_at.is_none() && takes(&self, &then) {
             share.drew_at = Some(self.now);

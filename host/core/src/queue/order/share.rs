@@ -7,8 +7,10 @@ use crate::clock::Timestamp;
 /// The share of a tenant or a lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Share {
-    /// Its attempts in flight.
+    /// Its attempts in flight, on all hosts.
     pub running: Room,
+    /// Those of them on the host that claims.
+    pub here: Room,
     /// Its jobs that are due and wait.
     pub waiting: usize,
     /// The number of the turn in which it was served last.

@@ -38,9 +38,9 @@ pub struct View<T> {
 
 /// A tenant.
 #[derive(Debug, Clone, Copy)]
-pub struct Tenant<'a, L> {
+pub struct Tenant<L> {
     /// The share of the tenant.
-    pub share: &'a Share,
+    pub share: Share,
     /// How many attempts it may have in flight, if less than the host; 0 if it is disabled.
     pub limit: Option<usize>,
     /// The [heads](Head) of its lanes, by their [turn](Head::turn).
@@ -53,7 +53,7 @@ pub struct Head<'a> {
     /// The queue of its tenant that is the lane.
     pub queue: &'a QueueName,
     /// The share of the lane.
-    pub share: &'a Share,
+    pub share: Share,
     /// Whether the queue is paused.
     pub is_held: bool,
     /// The job's place in the lane.

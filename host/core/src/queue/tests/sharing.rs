@@ -1,6 +1,7 @@
 //! How tenants and queues share the workers.
 
-use super::fixture::{Fixture, at, id, want};
+use super::fixture::{Fixture, HOSTS, at, id, want};
+use crate::host::HostId;
 use crate::queue::{Claim, Reserve, Room};
 
 impl Fixture {
@@ -226,4 +227,22 @@ fn a_tenant_runs_no_more_than_its_own_limit() {
     fixture.of("acme").add(4, "a", 1, 0);
     fixture.queue.bound(&tenant, None);
     assert_eq!(fixture.claimed(9, 12), [4]);
+}
+
+#[test]
+fn a_share_is_large_by_what_it_has_on_the_host_that_claims() {
+    let [one, other] = HOSTS;
+    let mut fixture = Fixture::new();
+    for n in 1..=30 {
+        fixture.add(n, "slow", 1, 0);
+    }
+    // Eight slots, of which a queue that has four of them leaves two free.
+    let claimed = |fixture: &mut Fixture, host: HostId, free: usize| {
+        let reserve = Reserve::new(Room { attempts: 8, memory_bytes: 8000 }, 2);
+        let want = Claim { host, max: free, memory_bytes: 8000, idle: false, reserve, ..want(0) };
+        fixture.queue.claim(&want, at(0)).len()
+    };
+    assert_eq!(claimed(&mut fixture, one, 8), 6);
+    assert_eq!(claimed(&mut fixture, other, 2), 2, "it has nothing else there");
+    assert_eq!(claimed(&mut fixture, one, 2), 0);
 }

@@ -149,7 +149,7 @@ fn examined(memory_bytes: u64) -> (Pick, usize) {
     let count = Cell::new(0);
     let tenants = tenants.iter().map(|row| {
         let lanes = row.heads().into_iter().inspect(|_| count.set(count.get() + 1));
-        Tenant { share: &row.share, limit: None, lanes }
+        Tenant { share: row.share, limit: None, lanes }
     });
     let view = View { in_flight: InFlight::Trusted, tenants };
     (order::pick(view, &room(memory_bytes), at(NOW)), count.get())

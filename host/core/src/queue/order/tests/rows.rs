@@ -56,7 +56,7 @@ impl LaneRow {
         kinds.into_iter().filter_map(|trust| {
             let jobs = self.jobs.iter().filter(|(_, due)| due.trust == trust);
             let (place, due) = *jobs.min_by_key(|(place, _)| *place)?;
-            let (queue, share, is_held) = (&self.queue, &self.share, self.is_held);
+            let (queue, share, is_held) = (&self.queue, self.share, self.is_held);
             Some(Head { queue, share, is_held, place, due })
         })
     }
@@ -83,7 +83,7 @@ impl Rows {
         let mut tenants: Vec<_> = self.tenants.iter().collect();
         tenants.sort_by_key(|tenant| tenant.share.turn());
         let tenants = tenants.into_iter().map(|row| {
-            let (share, limit) = (&row.share, row.limit);
+            let (share, limit) = (row.share, row.limit);
             Tenant { share, limit, lanes: row.heads() }
         });
         order::pick(View { in_flight, tenants }, want, at(NOW))
@@ -106,8 +106,10 @@ impl Rows {
             let Some(lane) = lanes.iter_mut().find(holds) else { continue };
             let shares = Shares { tenant: share, limit: *limit, lane: &mut lane.share, turn };
             order::begin(due, shares, want, at(NOW));
-            share.running.add(due.memory_bytes);
-            lane.share.running.add(due.memory_bytes);
+            for share in [share, &mut lane.share] {
+                share.running.add(due.memory_bytes);
+                share.here.add(due.memory_bytes);
+            }
         }
     }
 }
@@ -118,8 +120,10 @@ impl Rows {
         for TenantRow { share, lanes, .. } in &mut self.tenants {
             let holds = |lane: &&mut LaneRow| lane.jobs.iter().any(|(_, job)| job.id == due.id);
             let Some(lane) = lanes.iter_mut().find(holds) else { continue };
-            share.running.take(due.memory_bytes);
-            lane.share.running.take(due.memory_bytes);
+            for share in [share, &mut lane.share] {
+                share.running.take(due.memory_bytes);
+                share.here.take(due.memory_bytes);
+            }
         }
     }
 }
@@ -153,7 +157,7 @@ fn sketch() -> impl Strategy<Value = Sketch> {
 fn share() -> impl Strategy<Value = Share> {
     (0..4_usize, 0..500_u64).prop_map(|(attempts, served)| {
         let running = Room { attempts, memory_bytes: 10 * attempts as u64 };
-        Share { running, served: 2 * served, ..Share::default() }
+        Share { running, here: running, served: 2 * served, ..Share::default() }
     })
 }
 

@@ -87,7 +87,7 @@ fn a_lane_that_comes_is_served_before_the_latest_and_after_those_that_have_waite
 fn a_large_share_leaves_the_reserve_to_other_tenants_until_its_time_has_come() {
     let mut rows = busy(&[1], &[0]);
     let large = Room { attempts: 56, memory_bytes: 560 };
-    let share = Share { running: large, waiting: 100, ..Share::default() };
+    let share = Share { running: large, here: large, waiting: 100, ..Share::default() };
     rows.tenants[0].share = share;
     rows.tenants[0].lanes[0].share = share;
     let reserve = Reserve::new(HOST, 8);
