@@ -14,6 +14,7 @@ mod queues;
 mod secrets;
 mod settings;
 mod tenants;
+mod uploads;
 mod welcome;
 
 use axum::Router;
@@ -75,7 +76,7 @@ fn plugin_routes(routes: Routes) -> Routes {
         .on(GET, "/plugins", JobsRead, plugins::list)
         .with_query()
         .on(GET, "/plugins/{name}", JobsRead, plugins::show)
-        .on(PUT, "/plugins/{name}", PluginsWrite, plugins::upload)
+        .on(PUT, "/plugins/{name}", PluginsWrite, uploads::upload)
         .with_query()
         .with_body()
         .on(PATCH, "/plugins/{name}", PluginsWrite, configure::configure)
