@@ -29,6 +29,11 @@ mod values;
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
+use mimalloc::MiMalloc;
+
+/// That of the program, which this binary also is.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     // Hosts in this process start their child processes from this binary.

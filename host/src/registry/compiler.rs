@@ -35,6 +35,15 @@ const MOST_THREADS: usize = 8;
 /// The stack size of each thread, in bytes.
 const STACK_BYTES: usize = 8 << 20;
 
+/// Settings of the allocators of a process whose memory is limited, as variables. By default each arena of
+/// mimalloc reserves 1 GiB, all of it writable, and each of glibc's malloc, which C libraries use, 64 MiB: that
+/// would count towards the limit.
+pub(crate) const SMALL_ARENAS: [(&str, &str); 3] = [
+    ("MIMALLOC_ARENA_RESERVE", "32MiB"),
+    ("MIMALLOC_ARENA_EAGER_COMMIT", "0"),
+    ("MALLOC_ARENA_MAX", "2"),
+];
+
 /// Starts compiler processes.
 #[derive(Debug)]
 pub(crate) struct Compiler {
@@ -135,8 +144,7 @@ impl Compiler {
             .env("RAYON_NUM_THREADS", self.threads.to_string())
             // As large as that of the main thread, because deeply nested code can be compiled on any thread.
             .env("RUST_MIN_STACK", STACK_BYTES.to_string())
-            // Each arena of glibc's malloc reserves 64 MiB, which would count towards the memory limit.
-            .env("MALLOC_ARENA_MAX", "2")
+            .envs(SMALL_ARENAS)
             .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -28,6 +28,7 @@ use super::memory;
 use super::message::{FromRunner, ToRunner, Unloaded};
 use super::pipe::Pipe;
 use crate::clock::Stopwatch;
+use crate::registry::compiler::SMALL_ARENAS;
 
 /// The name of the process in a list of processes.
 const TITLE: &str = "run-attempts";
@@ -73,7 +74,7 @@ pub(super) struct Owner {
 impl Owner {
     /// The owner of `attempt`.
     pub(super) fn of(attempt: &Attempt) -> Self {
-        let JobSpec { tenant, plugin, digest, .. } = &attempt.job.spec;
+        let JobSpec { tenant, plugin, digest, .. } = &*attempt.job.spec;
         Self { tenant: tenant.clone(), plugin: plugin.clone(), digest: *digest }
     }
 }
@@ -124,6 +125,7 @@ impl Runner {
             .arg(TITLE)
             .env_clear()
             .env(RUNNER_VARIABLE, "1")
+            .envs(SMALL_ARENAS)
             .current_dir("/")
             .stdin(Stdio::from(std::os::fd::OwnedFd::from(its)))
             .stdout(Stdio::null())
