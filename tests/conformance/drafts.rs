@@ -1,5 +1,7 @@
 //! Jobs, ends of attempts, and times for the laws.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use jobwright_core::attempt::AttemptRecord;
 use jobwright_core::clock::Timestamp;
@@ -41,7 +43,7 @@ pub(crate) fn paused_queue(queue: &QueueName) -> Hold {
 /// A job of a tenant.
 pub(crate) fn of(tenant: &str) -> NewJob {
     let mut job = job();
-    job.spec.tenant = named(tenant);
+    Arc::make_mut(&mut job.spec).tenant = named(tenant);
     job
 }
 
@@ -70,7 +72,7 @@ pub(crate) fn job() -> NewJob {
     let payload = Payload { content_type: None, bytes: Bytes::from_static(b"hello") };
     NewJob {
         id: JobId::new(at(0)),
-        spec,
+        spec: Arc::new(spec),
         payload,
         scheduled_at: at(0),
         on_wall: false,
@@ -101,12 +103,12 @@ pub(crate) trait Draft: Sized {
 
 impl Draft for NewJob {
     fn queue(mut self, name: &str) -> Self {
-        self.spec.queue = named(name);
+        Arc::make_mut(&mut self.spec).queue = named(name);
         self
     }
 
     fn priority(mut self, priority: u8) -> Self {
-        self.spec.priority = priority.try_into().expect("1 to 4");
+        Arc::make_mut(&mut self.spec).priority = priority.try_into().expect("1 to 4");
         self
     }
 
@@ -121,7 +123,7 @@ impl Draft for NewJob {
     }
 
     fn memory(mut self, bytes: u64) -> Self {
-        let limits = &mut self.spec.limits;
+        let limits = &mut Arc::make_mut(&mut self.spec).limits;
         (limits.output_bytes, limits.log_bytes, limits.checkpoint_bytes) = (0, 0, 0);
         limits.memory_bytes = bytes;
         self

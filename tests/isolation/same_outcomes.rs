@@ -1,5 +1,7 @@
 //! Attempts in another process have the same outcome, down to fuel and backtrace.
 
+use std::sync::Arc;
+
 use anyhow::ensure;
 use bytes::Bytes;
 use jobwright_core::attempt::Attempt;
@@ -51,7 +53,7 @@ async fn outcome_fuel_and_backtrace_are_the_same() -> anyhow::Result<()> {
     for guest in &guests {
         let mut attempt = labs[0].attempt(guest)?;
         labs[1].plugins.add(wat::parse_str(guest)?);
-        attempt.job.spec.deterministic = true;
+        Arc::make_mut(&mut attempt.job.spec).deterministic = true;
         attempt.limits = Limits { fuel: Fuel::Units(10_000_000), ..attempt.limits };
         attempt.limits.memory_bytes = 1 << 20;
         attempt.payload.bytes = Bytes::from_static(b"payload");

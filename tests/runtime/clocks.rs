@@ -1,6 +1,7 @@
 //! The clocks of guests: their first reading, and sleeping.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use jobwright_core::Grants;
 use jobwright_core::attempt::Attempt;
@@ -72,7 +73,7 @@ async fn the_monotonic_clock_begins_well_above_zero() -> anyhow::Result<()> {
             [(false, 1_000), (true, 1_000), (false, 1), (true, 60_000_000)]
         {
             let mut attempt = attempt.clone();
-            attempt.job.spec.deterministic = deterministic;
+            Arc::make_mut(&mut attempt.job.spec).deterministic = deterministic;
             let clock_precision_us = NonZeroU32::new(step_us);
             attempt.start =
                 attempt.start.under(&Grants { clock_precision_us, ..Grants::default() });
@@ -178,7 +179,7 @@ async fn a_guest_can_sleep_until_an_absolute_time() -> anyhow::Result<()> {
     for (name, wasm) in sleepers()? {
         let mut attempt = attempt(fixture.plugins.add(wasm))?;
         for deterministic in [false, true] {
-            attempt.job.spec.deterministic = deterministic;
+            Arc::make_mut(&mut attempt.job.spec).deterministic = deterministic;
             let napped = check_nap(&fixture.run(attempt.clone()).await);
             napped.map_err(|error| error.context(format!("{name}, {deterministic}")))?;
         }
@@ -191,7 +192,7 @@ async fn always_the_same(
     fixture: &RuntimeFixture,
     mut attempt: Attempt,
 ) -> anyhow::Result<Vec<u8>> {
-    attempt.job.spec.deterministic = true;
+    Arc::make_mut(&mut attempt.job.spec).deterministic = true;
     let first = fixture.run(attempt.clone()).await;
     for _ in 0..2 {
         let again = fixture.run(attempt.clone()).await;

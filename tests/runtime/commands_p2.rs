@@ -1,5 +1,7 @@
 //! WASI 0.2 commands: inputs, exit codes, and denied capabilities.
 
+use std::sync::Arc;
+
 use jobwright_core::attempt::{Attempt, Start};
 use jobwright_core::limits::Limit;
 use jobwright_core::outcome::{Outcome, RetryHint};
@@ -143,12 +145,12 @@ fn lists(import: &str, width: u32) -> anyhow::Result<Vec<u8>> {
 async fn arguments_and_variables_are_the_same_as_for_preview_1() -> anyhow::Result<()> {
     let fixture = RuntimeFixture::new()?;
     let mut one = attempt(fixture.plugins.add(lists("get-arguments", 8)?))?;
-    one.job.spec.args = vec!["--top".to_owned(), "ten words".to_owned()];
+    Arc::make_mut(&mut one.job.spec).args = vec!["--top".to_owned(), "ten words".to_owned()];
     assert_eq!(&output(&fixture.run(one).await)?[..], b"probe\n--top\nten words\n");
 
     let mut two = attempt(fixture.plugins.add(lists("get-environment", 16)?))?;
     let set = [("COLOUR", "blue"), ("JOBWRIGHT_ATTEMPT", "99")];
-    two.job.spec.env = set.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+    Arc::make_mut(&mut two.job.spec).env = set.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
     two.payload.content_type = Some("text/csv".to_owned());
     let (id, created_ms) = (two.job.id, two.job.created_at.as_millisecond());
     let expected = format!(
@@ -204,7 +206,7 @@ async fn a_deterministic_job_reads_the_same_at_each_attempt() -> anyhow::Result<
     for at in [32, 40, 48] {
         assert_ne!(number(&one, at)?, number(&two, at)?, "{at}");
     }
-    attempt.job.spec.deterministic = true;
+    Arc::make_mut(&mut attempt.job.spec).deterministic = true;
     let one = output(&fixture.run(attempt.clone()).await)?;
     let two = output(&fixture.run(attempt.clone()).await)?;
     assert_eq!(one, two);

@@ -33,7 +33,7 @@ async fn returning_succeeds_with_an_output_and_its_type() -> anyhow::Result<()> 
     );
     for (declared, expected) in [(None, "application/json"), (Some("text/x-a"), "text/x-a")] {
         let mut attempt = fixture.attempt(&guest)?;
-        attempt.job.spec.output_type = declared.map(str::to_owned);
+        Arc::make_mut(&mut attempt.job.spec).output_type = declared.map(str::to_owned);
         let Outcome::Succeeded { output } = fixture.run(attempt).await.outcome else {
             anyhow::bail!("it did not succeed");
         };

@@ -211,7 +211,7 @@ async fn the_jobs_variables_are_its_configuration() -> anyhow::Result<()> {
             (then unreachable))
         (call $leave (call $config (call $block (i32.const 100) (i32.const 6))))",
     ))?;
-    attempt.job.spec.env = [("COLOUR".to_owned(), "blue".to_owned())].into();
+    Arc::make_mut(&mut attempt.job.spec).env = [("COLOUR".to_owned(), "blue".to_owned())].into();
     assert_eq!(output(&fixture.run(attempt).await)?, "blue");
     // A name must be UTF-8.
     let bad = plugin(
@@ -233,7 +233,7 @@ async fn the_operators_configuration_overrides_the_jobs_variables() -> anyhow::R
     let grants: Grants = serde_json::from_str(r#"{ "config": { "A": "one", "B": "two" } }"#)?;
     attempt.granted = Capabilities { grants: Arc::new(grants), ..Capabilities::default() };
     let env = [("A", "three"), ("C", "four")];
-    attempt.job.spec.env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    Arc::make_mut(&mut attempt.job.spec).env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     let log = attempt.log.clone();
     assert_eq!(output(&fixture.run(attempt).await)?, "two");
     assert!(text(&log).contains("one"), "{}", text(&log));
@@ -374,7 +374,7 @@ async fn the_entry_point_is_the_only_function_or_the_named_one() -> anyhow::Resu
     let guest = plugin(&rest, "");
     let named = |name: Option<&str>| -> anyhow::Result<Attempt> {
         let mut attempt = fixture.attempt(&guest)?;
-        attempt.job.spec.entrypoint = name.map(str::to_owned);
+        Arc::make_mut(&mut attempt.job.spec).entrypoint = name.map(str::to_owned);
         Ok(attempt)
     };
     for (name, left) in [("run", ""), ("other", "named"), ("_start", "named")] {
@@ -452,7 +452,7 @@ async fn a_deterministic_job_reads_the_same_at_each_attempt() -> anyhow::Result<
     let one = output(&fixture.run(attempt.clone()).await)?;
     let start = Start::new([7; 32], attempt.job.created_at);
     assert_ne!(one, output(&fixture.run(Attempt { start, ..attempt.clone() }).await)?);
-    attempt.job.spec.deterministic = true;
+    Arc::make_mut(&mut attempt.job.spec).deterministic = true;
     let (one, two) = (fixture.run(attempt.clone()).await, fixture.run(attempt.clone()).await);
     assert_eq!(output(&one)?, output(&two)?);
     assert_eq!(one.usage.fuel, two.usage.fuel);

@@ -1,5 +1,7 @@
 //! Outputs of failed attempts, and configured exit codes.
 
+use std::sync::Arc;
+
 use jobwright_core::exit_codes::ExitCodes;
 use jobwright_core::limits::Limit;
 use jobwright_core::outcome::{Outcome, Output, RetryHint};
@@ -212,7 +214,7 @@ async fn the_meaning_of_exit_codes_can_be_configured() -> anyhow::Result<()> {
     ] {
         let guest = prints(&format!("(call $exit (i32.const {code}))"));
         let mut attempt = fixture.attempt(&guest)?;
-        attempt.job.spec.exit_codes = codes()?;
+        Arc::make_mut(&mut attempt.job.spec).exit_codes = codes()?;
         let ended = fixture.run(attempt).await;
         assert_eq!(word(&ended), expected, "{code}");
         if let Outcome::Succeeded { output } = &ended.outcome {
@@ -233,7 +235,7 @@ async fn a_command_of_wasi_0_2_exits_with_its_code() -> anyhow::Result<()> {
         ("(return (i32.const 1))", "failed for good"),
     ] {
         let mut attempt = attempt(fixture.plugins.add(command_p2("", body)?))?;
-        attempt.job.spec.exit_codes = codes()?;
+        Arc::make_mut(&mut attempt.job.spec).exit_codes = codes()?;
         assert_eq!(word(&fixture.run(attempt).await), expected, "{body}");
     }
     Ok(())
@@ -253,7 +255,7 @@ async fn the_return_value_of_an_extism_function_is_an_exit_code() -> anyhow::Res
         (&error(0), "failed"),
     ] {
         let mut attempt = fixture.attempt(&extism(body))?;
-        attempt.job.spec.exit_codes = codes()?;
+        Arc::make_mut(&mut attempt.job.spec).exit_codes = codes()?;
         assert_eq!(word(&fixture.run(attempt).await), expected, "{body}");
     }
     Ok(())
@@ -264,7 +266,7 @@ async fn returning_counts_as_exit_code_0() -> anyhow::Result<()> {
     let never: ExitCodes = serde_json::from_str(r#"{"fail":[0]}"#)?;
     for wasm in [wat::parse_str(prints(""))?, command_p2("", "")?] {
         let mut attempt = attempt(fixture.plugins.add(wasm))?;
-        attempt.job.spec.exit_codes = never.clone();
+        Arc::make_mut(&mut attempt.job.spec).exit_codes = never.clone();
         assert_eq!(word(&fixture.run(attempt).await), "failed for good");
     }
     Ok(())

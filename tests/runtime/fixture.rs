@@ -172,8 +172,15 @@ pub(crate) fn attempt(digest: Digest) -> anyhow::Result<Attempt> {
     let mut lifecycle = Lifecycle::new(created_at);
     lifecycle.claim(created_at);
     let id = JobId::new(created_at);
-    let job =
-        Job { id, spec, created_at, lifecycle, attempts: vec![], output: None, progress: None };
+    let job = Job {
+        id,
+        spec: Arc::new(spec),
+        created_at,
+        lifecycle,
+        attempts: vec![],
+        output: None,
+        progress: None,
+    };
     let log = Arc::new(LogBuffer::new(limits.log_bytes));
     let report = Arc::new(ProgressReporter::new(None, limits.checkpoint_bytes));
     let start = Start::of_job(job.id, job.created_at);

@@ -1,6 +1,7 @@
 //! HTTP components: their request, the meaning of their response, and misbehaviour.
 
 use std::time::Duration;
+use std::sync::Arc;
 
 use jobwright_core::limits::Limit;
 use jobwright_core::outcome::{AttemptError, Outcome, RetryHint};
@@ -95,7 +96,7 @@ async fn the_job_is_a_post_request_with_its_payload_and_metadata() -> anyhow::Re
     let mut attempt = attempt(fixture.plugins.add(asked))?;
     attempt.payload.content_type = Some("text/plain; charset=utf-8".to_owned());
     attempt.payload.bytes = "ten words".into();
-    attempt.job.spec.tags = vec!["a".to_owned()];
+    Arc::make_mut(&mut attempt.job.spec).tags = vec!["a".to_owned()];
     let (id, created_ms) = (attempt.job.id, attempt.job.created_at.as_millisecond());
     let ended = fixture.run(attempt).await;
     let answer = output(&ended)?;
@@ -161,7 +162,7 @@ async fn the_configured_output_type_wins_and_an_invalid_type_is_ignored() -> any
         }
     };
     let mut set = attempt(fixture.plugins.add(hello(200, "(call $typed)")?))?;
-    set.job.spec.output_type = Some("image/png".to_owned());
+    Arc::make_mut(&mut set.job.spec).output_type = Some("image/png".to_owned());
     assert_eq!(typed(set, &fixture).await?, "image/png");
 
     // A byte that is not UTF-8, and a word that is not a media type.

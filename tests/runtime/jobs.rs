@@ -1,6 +1,7 @@
 //! Typed jobs: their request, their result, and their host calls.
 
 use std::time::Duration;
+use std::sync::Arc;
 
 use jobwright_core::limits::Fuel;
 use jobwright_core::outcome::{AttemptError, Outcome, RetryHint};
@@ -83,7 +84,7 @@ async fn the_guest_gets_the_payload_and_the_metadata_of_the_job() -> anyhow::Res
     attempt.payload.bytes = "ten words".into();
     // Two of five attempts have failed, and one was released.
     (attempt.job.lifecycle.attempt, attempt.job.lifecycle.failures) = (4, 2);
-    let spec = &mut attempt.job.spec;
+    let spec = Arc::make_mut(&mut attempt.job.spec);
     spec.tags = vec!["night".to_owned()];
     spec.args = vec!["--fast".to_owned(), "more".to_owned()];
     spec.env = [("COLOUR".to_owned(), "blue".to_owned())].into();
@@ -366,7 +367,7 @@ async fn a_deterministic_job_reads_the_same_at_each_attempt() -> anyhow::Result<
     let one = output(&fixture.run(attempt.clone()).await)?;
     let start = Start::new([7; 32], attempt.job.created_at);
     assert_ne!(one, output(&fixture.run(Attempt { start, ..attempt.clone() }).await)?);
-    attempt.job.spec.deterministic = true;
+    Arc::make_mut(&mut attempt.job.spec).deterministic = true;
     let (one, two) = (fixture.run(attempt.clone()).await, fixture.run(attempt.clone()).await);
     assert_eq!(output(&one)?, output(&two)?);
     assert_eq!(one.usage.fuel, two.usage.fuel);

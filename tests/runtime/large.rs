@@ -1,5 +1,7 @@
 //! WASI calls with large lengths: each is correct, costs fuel, and can be cancelled.
 
+use std::sync::Arc;
+
 use jobwright_core::limits::{Fuel, Limit};
 use jobwright_core::outcome::Outcome;
 use jobwright_core::runtime::StopReason;
@@ -279,7 +281,7 @@ async fn a_long_write_is_complete() -> anyhow::Result<()> {
         (if (i32.ne (i32.load (i32.const 8)) (i32.const 1000000)) (then unreachable))",
     );
     let mut attempt = fixture.attempt(&guest)?;
-    attempt.job.spec.deterministic = true;
+    Arc::make_mut(&mut attempt.job.spec).deterministic = true;
     let whole = output(&fixture.run(attempt.clone()).await)?;
     assert_eq!(whole.len(), 1_000_000);
     let in_two = guest.replace(
@@ -289,7 +291,7 @@ async fn a_long_write_is_complete() -> anyhow::Result<()> {
         (i32.store (i32.const 8) (i32.const 1000000))",
     );
     let digest = fixture.plugins.add(assemble(&in_two)?);
-    attempt.job.spec.digest = digest;
+    Arc::make_mut(&mut attempt.job.spec).digest = digest;
     assert!(whole == output(&fixture.run(attempt).await)?, "another output");
     Ok(())
 }

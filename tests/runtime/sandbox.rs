@@ -43,7 +43,7 @@ fn listed(output: &[u8]) -> Vec<String> {
 async fn arguments_begin_with_the_plugins_name() -> anyhow::Result<()> {
     let fixture = RuntimeFixture::new()?;
     let mut attempt = fixture.attempt(&lists("$args_get"))?;
-    attempt.job.spec.args = vec!["--top".to_owned(), "ten words".to_owned()];
+    Arc::make_mut(&mut attempt.job.spec).args = vec!["--top".to_owned(), "ten words".to_owned()];
     let ended = fixture.run(attempt).await;
     assert_eq!(listed(&output(&ended)?), ["probe", "--top", "ten words"]);
     Ok(())
@@ -54,12 +54,12 @@ async fn variables_are_those_of_the_submitter_and_of_jobwright() -> anyhow::Resu
     let fixture = RuntimeFixture::new()?;
     let mut attempt = fixture.attempt(&lists("$environ_get"))?;
     let set = [("COLOUR", "blue"), ("JOBWRIGHT_ATTEMPT", "99"), ("JOBWRIGHT_MINE", "1")];
-    attempt.job.spec.env = set.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+    Arc::make_mut(&mut attempt.job.spec).env = set.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
     attempt.payload.content_type = Some("text/csv".to_owned());
     // The second attempt after a manual retry, with one of two failures.
     (attempt.job.lifecycle.attempt, attempt.job.lifecycle.failures) = (6, 1);
-    attempt.job.spec.max_attempts = 2;
-    attempt.job.spec.tags = vec!["a".to_owned(), "b, \"c\"".to_owned()];
+    Arc::make_mut(&mut attempt.job.spec).max_attempts = 2;
+    Arc::make_mut(&mut attempt.job.spec).tags = vec!["a".to_owned(), "b, \"c\"".to_owned()];
     let (id, created_ms) = (attempt.job.id, attempt.job.created_at.as_millisecond());
     let ended = fixture.run(attempt).await;
     assert_eq!(
@@ -85,9 +85,9 @@ async fn variables_are_those_of_the_submitter_and_of_jobwright() -> anyhow::Resu
 async fn a_job_can_omit_the_variables_of_jobwright() -> anyhow::Result<()> {
     let fixture = RuntimeFixture::new()?;
     let mut attempt = fixture.attempt(&lists("$environ_get"))?;
-    attempt.job.spec.inject_env = false;
+    Arc::make_mut(&mut attempt.job.spec).inject_env = false;
     attempt.payload.content_type = Some("text/csv".to_owned());
-    attempt.job.spec.env = [("COLOUR".to_owned(), "blue".to_owned())].into();
+    Arc::make_mut(&mut attempt.job.spec).env = [("COLOUR".to_owned(), "blue".to_owned())].into();
     assert_eq!(listed(&output(&fixture.run(attempt).await)?), ["COLOUR=blue"]);
     Ok(())
 }
@@ -99,7 +99,7 @@ async fn granted_variables_are_overridden_by_all_others() -> anyhow::Result<()> 
         r#"{ "env": { "A": "1", "B": "2", "JOBWRIGHT_ATTEMPT": "9" }, "secrets": ["KEY"] }"#,
     )?;
     let set = [("B", "3"), ("KEY", "4")];
-    attempt.job.spec.env = set.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+    Arc::make_mut(&mut attempt.job.spec).env = set.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
     attempt.granted = Capabilities { grants: Arc::new(grants), ..Capabilities::default() };
     let seen = listed(&output(&fixture.run(attempt).await)?);
     assert_eq!(seen[..3], ["A=1", "B=3", "KEY=jobwright-secret(KEY)"]);
@@ -185,7 +185,7 @@ async fn clocks_have_the_granted_resolution() -> anyhow::Result<()> {
 async fn a_deterministic_job_reads_the_same_at_each_attempt() -> anyhow::Result<()> {
     let fixture = RuntimeFixture::new()?;
     let mut attempt = fixture.attempt(&reads())?;
-    attempt.job.spec.deterministic = true;
+    Arc::make_mut(&mut attempt.job.spec).deterministic = true;
     let one = output(&fixture.run(attempt.clone()).await)?;
     attempt.job.lifecycle.attempt = 2;
     let created_at = u64::try_from(attempt.job.created_at.as_nanosecond())?;
@@ -200,7 +200,7 @@ async fn a_deterministic_job_reads_the_same_at_each_attempt() -> anyhow::Result<
 async fn another_deterministic_job_reads_other_random_numbers() -> anyhow::Result<()> {
     let fixture = RuntimeFixture::new()?;
     let mut attempt = fixture.attempt(&reads())?;
-    attempt.job.spec.deterministic = true;
+    Arc::make_mut(&mut attempt.job.spec).deterministic = true;
     let one = output(&fixture.run(attempt.clone()).await)?;
     attempt.start = Start::of_job(JobId::new(attempt.job.created_at), attempt.job.created_at);
     let two = output(&fixture.run(attempt).await)?;

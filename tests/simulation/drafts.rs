@@ -1,5 +1,6 @@
 //! Random jobs.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jobwright_core::Limits;
@@ -74,7 +75,7 @@ pub(super) fn draft(rng: &Rng, id: JobId, now: Timestamp) -> NewJob {
     let delay = rng.weighted(&[(70, 0), (20, 5_000), (10, 4_000_000)]);
     let scheduled_at = after(now, Duration::from_millis(rng.below(delay)));
     let payload = Payload { content_type: None, bytes: vec![b'x'; rng.below(9) as usize].into() };
-    NewJob { id, spec, payload, scheduled_at, on_wall: false, dedup: None }
+    NewJob { id, spec: Arc::new(spec), payload, scheduled_at, on_wall: false, dedup: None }
 }
 
 fn named<T: std::str::FromStr<Err: std::fmt::Debug>>(name: &str) -> T {

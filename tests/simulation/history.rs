@@ -477,8 +477,9 @@ impl History {
                 let mut job = draft(&self.world.rng, job_id(self.submitted), now);
                 job.scheduled_at = now;
                 // Alternating: one tenant alone has only its share.
-                job.spec.tenant = TENANTS[accepted % TENANTS.len()].parse()?;
-                (job.spec.queue, job.payload.bytes) = (queue.parse()?, Default::default());
+                Arc::make_mut(&mut job.spec).tenant = TENANTS[accepted % TENANTS.len()].parse()?;
+                Arc::make_mut(&mut job.spec).queue = queue.parse()?;
+                job.payload.bytes = Default::default();
                 let answers = at_once(store.enqueue(vec![job], now))?;
                 accepted += usize::from(answers == [Enqueued::Inserted]);
             }

@@ -213,7 +213,7 @@ impl Model {
         // The store may not know yet which jobs have become due since the latest command.
         let times = [self.time, self.latest];
         for (job, answer) in jobs.iter().zip(answers) {
-            let (labels, side) = (JobLabels::from(&job.spec), Side::of(job.scheduled_at, now));
+            let (labels, side) = (JobLabels::from(&*job.spec), Side::of(job.scheduled_at, now));
             let bytes = job.payload.bytes.len() as u64;
             let rooms = times.map(|time| self.has_room(&labels, bytes, (side, time)));
             let inserted = *answer == Enqueued::Inserted;
@@ -347,7 +347,7 @@ impl Model {
         self.must(count <= want.max, || format!("{count} jobs were claimed for {}", want.max));
         for leased in &claimed.leased {
             let (id, attempt) = (leased.lease.job, leased.lease.attempt);
-            let labels = JobLabels::from(&leased.job.spec);
+            let labels = JobLabels::from(&*leased.job.spec);
             let beside = self.jobs.values().any(|job| job.state == JobState::Running);
             let may = self.may_begin(&labels);
             let is_beside = self.on_host(want.host).next().is_some();
@@ -597,7 +597,7 @@ fn keep(job: &mut ModelJob, told: &ProgressUpdate) {
 
 fn seen(job: &NewJob, now: Timestamp) -> ModelJob {
     ModelJob {
-        labels: JobLabels::from(&job.spec),
+        labels: JobLabels::from(&*job.spec),
         state: JobState::Available,
         attempt: 0,
         failures: 0,

@@ -97,8 +97,15 @@ fn attempt(digest: Digest) -> anyhow::Result<Attempt> {
     let mut lifecycle = Lifecycle::new(created_at);
     lifecycle.claim(created_at);
     let id = JobId::new(created_at);
-    let job =
-        Job { id, spec, created_at, lifecycle, attempts: vec![], output: None, progress: None };
+    let job = Job {
+        id,
+        spec: Arc::new(spec),
+        created_at,
+        lifecycle,
+        attempts: vec![],
+        output: None,
+        progress: None,
+    };
     let payload = Payload {
         content_type: Some("application/json".to_owned()),
         bytes: Bytes::from_static(PAYLOAD),

@@ -32,7 +32,7 @@ struct Spread {
 }
 
 impl Spread {
-    fn labels(self) -> Vec<JobLabels> {
+    fn labels(self) -> Vec<Arc<JobLabels>> {
         let lanes = (0..self.tenants).flat_map(|t| (0..self.queues).map(move |q| (t, q)));
         let lanes = lanes.map(|(tenant, queue)| JobLabels {
             tenant: format!("tenant-{tenant}").parse().expect("a name"),
@@ -41,7 +41,7 @@ impl Spread {
             version: "1.0.0".parse().expect("a version"),
             digest: Digest::of(b""),
         });
-        lanes.collect()
+        lanes.map(Arc::new).collect()
     }
 }
 
@@ -77,7 +77,7 @@ fn timed<A>(spent: &mut Duration, step: impl FnOnce() -> A) -> A {
     answer
 }
 
-fn enqueue(queue: &mut Queue, labels: &[JobLabels], capacity: &Arc<Capacity>) {
+fn enqueue(queue: &mut Queue, labels: &[Arc<JobLabels>], capacity: &Arc<Capacity>) {
     for (n, labels) in (0..JOBS).zip(labels.iter().cycle()) {
         let permit = capacity.readmit(labels, 0);
         let entry = Entry {
@@ -93,7 +93,7 @@ fn enqueue(queue: &mut Queue, labels: &[JobLabels], capacity: &Arc<Capacity>) {
     }
 }
 
-fn round(labels: &[JobLabels]) -> Spent {
+fn round(labels: &[Arc<JobLabels>]) -> Spent {
     let limits = CapacityLimits::default();
     let (capacity, now) = (Capacity::new(limits), Timestamp::UNIX_EPOCH);
     let mut queue = Queue::new(limits.head_start, now);

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -28,6 +29,12 @@ pub struct JobLabels {
     pub version: Version,
     /// The digest of its code.
     pub digest: Digest,
+}
+
+impl From<&JobSpec> for Arc<JobLabels> {
+    fn from(spec: &JobSpec) -> Self {
+        Self::new(spec.into())
+    }
 }
 
 impl From<&JobSpec> for JobLabels {

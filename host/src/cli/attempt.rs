@@ -160,7 +160,7 @@ impl AttemptOptions {
             exit_codes: self.exit_codes.codes()?,
         };
         let (attempts, output, progress) = (vec![], None, None);
-        Ok(Job { id, spec, created_at: now, lifecycle, attempts, output, progress })
+        Ok(Job { id, spec: Arc::new(spec), created_at: now, lifecycle, attempts, output, progress })
     }
 }
 

@@ -165,7 +165,7 @@ impl Dispatcher {
         let report = Arc::new(ProgressReporter::new(checkpoint, limits.checkpoint_bytes));
         let traces = Traces { log, report };
         let (stop, signal) = Stop::new();
-        let labels = JobLabels::from(&job.spec);
+        let labels = JobLabels::from(&*job.spec);
         let running = Running { lease, labels, stop, traces: traces.clone() };
         let enlisted = self.in_flight.enlist(running);
         Begun { lease, job, payload, limits, traces, resumed, signal, enlisted }

@@ -1,6 +1,7 @@
 //! The checks of a submission, one function each.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use jobwright_core::clock::Timestamp;
 use jobwright_core::hold::JobLabels;
@@ -96,7 +97,7 @@ impl Checks {
         let on_wall = matches!(due, Due::At(_)) && at > self.parts.jobs.clock.wall();
         let scheduled_at = if on_wall { at } else { at.max(now) };
         let id = JobId::new(now);
-        Ok(NewJob { id, spec, payload, scheduled_at, on_wall, dedup: None })
+        Ok(NewJob { id, spec: Arc::new(spec), payload, scheduled_at, on_wall, dedup: None })
     }
 
     /// Refuses a job that a hold covers.

@@ -9,9 +9,9 @@ use jobwright_core::attempt::Lease;
 use jobwright_core::capacity::{Capacity, QueueFull};
 use jobwright_core::change::ChangeStream;
 use jobwright_core::clock::Timestamp;
-use jobwright_core::hold::{Hold, HoldNote, VersionedHolds};
+use jobwright_core::hold::{Hold, HoldNote, JobLabels, VersionedHolds};
 use jobwright_core::host::HostId;
-use jobwright_core::job::{CancelRequest, JobId, NewJob};
+use jobwright_core::job::{CancelRequest, JobId, JobSpec, NewJob};
 use jobwright_core::ledger::{Admission, Ledger, Rows};
 use jobwright_core::log::LogSnapshot;
 use jobwright_core::plugin::{PluginName, Version};
@@ -98,12 +98,22 @@ impl<E: Engine> Ledgered<E> {
     /// Acquires the permits of jobs before the command is queued, so that a full queue is refused
     /// at once. Jobs with a key acquire them later, because the key may be in use.
     fn admit(&self, jobs: Vec<NewJob>, now: Timestamp) -> Vec<Admission> {
-        let keyed = jobs.iter().any(|job| job.dedup.is_some());
-        let admit = |job: NewJob| {
-            let reserve =
-                || self.capacity.reserve(&(&job.spec).into(), job.held_bytes(), job.side(now));
-            let permit = (!keyed).then(reserve);
-            Admission { job, permit }
+        if jobs.iter().any(|job| job.dedup.is_some()) {
+            return jobs.into_iter().map(|job| Admission { job, permit: None }).collect();
+        }
+        // Jobs that arrive together mostly have equal specifications, of which one is kept.
+        let mut before: Option<(Arc<JobSpec>, Arc<JobLabels>)> = None;
+        let admit = |mut job: NewJob| {
+            let labels = match before.take_if(|(spec, _)| *spec == job.spec) {
+                Some((spec, labels)) => {
+                    job.spec = spec;
+                    labels
+                }
+                None => (&*job.spec).into(),
+            };
+            let permit = self.capacity.reserve(&labels, job.held_bytes(), job.side(now));
+            before = Some((job.spec.clone(), labels));
+            Admission { job, permit: Some(permit) }
         };
         jobs.into_iter().map(admit).collect()
     }
@@ -157,7 +167,10 @@ impl<E: Engine> JobStore for Ledgered<E> {
     async fn finish(&self, finish: Finish, now: Timestamp) -> Result<Finished, StoreError> {
         let output = finish.output.as_ref().map_or(0, |output| output.bytes.len());
         let bytes = output + finish.told.checkpoint.as_ref().map_or(0, |state| state.len());
-        self.engine.run(Effect::Synced, bytes, move |ledger| ledger.finish(&finish, now)).await
+        // A record that cannot be written as JSON is refused by the driver.
+        let json = serde_json::to_string(&[&finish.record]).ok();
+        let step = move |ledger: &mut Ledger<_>| ledger.finish(&finish, json.as_deref(), now);
+        self.engine.run(Effect::Synced, bytes, step).await
     }
 
     async fn request_cancel(

@@ -1,5 +1,7 @@
 //! The order of jobs that need more memory than is free.
 
+use std::sync::Arc;
+
 use jobwright_core::limits::Limits;
 use jobwright_core::store::Claim;
 
@@ -45,7 +47,7 @@ async fn a_job_that_does_not_fit_lets_those_of_other_tenants_pass_for_a_while(
     store: Fixture,
 ) -> anyhow::Result<()> {
     let mut large = of("a");
-    large.spec.limits.memory_bytes = 1 << 30;
+    Arc::make_mut(&mut large.spec).limits.memory_bytes = 1 << 30;
     let small = || of("b");
     store.accept(large, at(0)).await?;
     // Behind it, a job of the same tenant.

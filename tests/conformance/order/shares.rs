@@ -1,5 +1,7 @@
 //! How tenants and queues share the workers.
 
+use std::sync::Arc;
+
 use jobwright_core::queue::{Reserve, Room};
 use jobwright_core::store::Claim;
 
@@ -38,7 +40,7 @@ async fn a_queue_that_has_filled_the_host_leaves_room_for_another(
     assert_eq!((running.leased.len(), running.more), (56, true));
     for tenant in ["default", "other"] {
         let mut other = of(tenant).queue("other");
-        other.spec.priority = 4.try_into()?;
+        Arc::make_mut(&mut other.spec).priority = 4.try_into()?;
         let id = store.accept(other, at(1)).await?;
         let leased = store.claim(on_host(8, 1), at(1)).await?.leased;
         assert_eq!(leased.iter().map(|leased| leased.job.id).collect::<Vec<_>>(), [id]);

@@ -1,5 +1,7 @@
 //! Claims: which jobs, when, and how many at once.
 
+use std::sync::Arc;
+
 use jobwright_core::clock::after;
 use jobwright_core::job::{JobState, Payload, Phase, Verdict};
 use jobwright_core::limits::Limits;
@@ -169,9 +171,10 @@ async fn a_claim_carries_payload_and_spec_unchanged(store: Fixture) -> anyhow::R
         for content_type in types.clone() {
             let mut draft = job();
             draft.payload = Payload { content_type, bytes: bytes.clone().into() };
-            draft.spec.args = vec![String::new(), "a\0b".to_owned(), "\"ä\" 🦀".to_owned()];
-            draft.spec.env = [("NAME".to_owned(), "a\nb".to_owned())].into();
-            draft.spec.output_type = Some("image/png".to_owned());
+            Arc::make_mut(&mut draft.spec).args =
+                vec![String::new(), "a\0b".to_owned(), "\"ä\" 🦀".to_owned()];
+            Arc::make_mut(&mut draft.spec).env = [("NAME".to_owned(), "a\nb".to_owned())].into();
+            Arc::make_mut(&mut draft.spec).output_type = Some("image/png".to_owned());
             store.accept(draft.clone(), at(0)).await?;
             let leased = store.claim_one(at(0)).await?;
             assert_eq!((leased.payload, leased.job.spec), (draft.payload, draft.spec));

@@ -1,5 +1,7 @@
 //! History, logs, keys and checkpoints are bounded: the oldest make room for the latest.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use jobwright_core::capacity::{CapacityLimits, KeptLimits, QueueFull};
 use jobwright_core::job::{JobId, JobState, Verdict};
@@ -76,7 +78,7 @@ async fn keys_and_checkpoints_are_not_history(store: Fixture) -> anyhow::Result<
     let ended = over(&store, MIB, 0).await?;
     for key in 0..8 {
         let mut asked = job().key(&format!("{key}"), "body").due(at(1_000));
-        asked.spec.tags = vec!["x".repeat(MIB)];
+        Arc::make_mut(&mut asked.spec).tags = vec!["x".repeat(MIB)];
         store.accept(asked, at(0)).await?;
     }
     for _ in 0..8 {

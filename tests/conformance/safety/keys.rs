@@ -1,5 +1,7 @@
 //! Idempotency keys: a repeated request gets the response of the first.
 
+use std::sync::Arc;
+
 use anyhow::Context as _;
 use jobwright_core::capacity::CapacityLimits;
 use jobwright_core::job::{NewJob, Verdict};
@@ -149,7 +151,7 @@ async fn a_live_key_survives_prune(store: Fixture) -> anyhow::Result<()> {
 
 async fn a_key_outlives_its_pruned_job(store: Fixture) -> anyhow::Result<()> {
     let mut first = job().key("k", "body");
-    first.spec.tags = vec!["blue".to_owned()];
+    Arc::make_mut(&mut first.spec).tags = vec!["blue".to_owned()];
     store.accept(first.clone(), at(0)).await?;
     let leased = store.claim_one(at(0)).await?;
     store.finish_with(&leased, Verdict::Complete, at(1)).await?;

@@ -1,5 +1,7 @@
 //! Lists of jobs, and counts of queues.
 
+use std::sync::Arc;
+
 use jobwright_core::job::{JobId, NewJob, Phase, Verdict};
 use jobwright_core::queue::QueueCounts;
 use jobwright_core::store::{JobFilter, JobPage, Page};
@@ -151,10 +153,12 @@ async fn list_filters_by_plugin_version_queue_and_tag(store: Fixture) -> anyhow:
         change(&mut draft);
         store.accept(draft, at(0)).await
     };
-    let plugin = change(|job| job.spec.plugin = named("other")).await?;
-    let version = change(|job| job.spec.version = named("2.0.0")).await?;
-    let queue = change(|job| job.spec.queue = named("bulk")).await?;
-    let tag = change(|job| job.spec.tags = vec!["x".to_owned(), "urgent".to_owned()]).await?;
+    let plugin = change(|job| Arc::make_mut(&mut job.spec).plugin = named("other")).await?;
+    let version = change(|job| Arc::make_mut(&mut job.spec).version = named("2.0.0")).await?;
+    let queue = change(|job| Arc::make_mut(&mut job.spec).queue = named("bulk")).await?;
+    let tag =
+        change(|job| Arc::make_mut(&mut job.spec).tags = vec!["x".to_owned(), "urgent".to_owned()])
+            .await?;
     let list = async |filter| anyhow::Ok(ids(store.list(filter, ALL, at(0)).await?.jobs));
 
     let none = JobFilter::default;
@@ -196,7 +200,7 @@ async fn long_jobs_make_short_pages(store: Fixture) -> anyhow::Result<()> {
     let mut expected = Vec::new();
     for turn in 0..20 {
         let mut long = job();
-        long.spec.args = vec!["x".repeat(500 << 10)];
+        Arc::make_mut(&mut long.spec).args = vec!["x".repeat(500 << 10)];
         let id = store.accept(long, at(0)).await?;
         if turn % 2 == 0 {
             let leased = store.claim_one(at(0)).await?;

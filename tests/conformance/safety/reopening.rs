@@ -123,11 +123,11 @@ async fn limits_of_tenants_survive_reopen(store: Fixture) -> anyhow::Result<()> 
 async fn holds_survive_reopen(store: Fixture) -> anyhow::Result<()> {
     store.accept(of("a"), at(0)).await?;
     let tenant = Hold::Tenant(named("a"));
-    for hold in Hold::over(&JobLabels::from(&of("a").spec)) {
+    for hold in Hold::over(&JobLabels::from(&*of("a").spec)) {
         store.set_held(hold, Some(Default::default())).await?;
     }
     let store = store.reopen(at(1))?;
-    for hold in Hold::over(&JobLabels::from(&of("a").spec)) {
+    for hold in Hold::over(&JobLabels::from(&*of("a").spec)) {
         if hold != tenant {
             store.set_held(hold, None).await?;
         }

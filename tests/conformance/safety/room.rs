@@ -1,6 +1,8 @@
 //! Capacity: a full queue refuses jobs at once and reports its depth; a place is free again when a job is
 //! finalized, and not before.
 
+use std::sync::Arc;
+
 use jobwright_core::capacity::{CapacityLimits, QueueFull};
 use jobwright_core::job::Verdict;
 use jobwright_core::store::{Enqueued, Redriven};
@@ -73,9 +75,9 @@ async fn full_payload_bytes_report_their_use_and_bound(store: Fixture) -> anyhow
 async fn arguments_variables_and_tags_count_with_the_payload(store: Fixture) -> anyhow::Result<()> {
     let store = store.bounded(CapacityLimits { payload_bytes: 10, ..Default::default() })?;
     let mut wordy = job().payload("1");
-    wordy.spec.args = vec!["23".to_owned()];
-    wordy.spec.env = [("4".to_owned(), "56".to_owned())].into();
-    wordy.spec.tags = vec!["7".to_owned()];
+    Arc::make_mut(&mut wordy.spec).args = vec!["23".to_owned()];
+    Arc::make_mut(&mut wordy.spec).env = [("4".to_owned(), "56".to_owned())].into();
+    Arc::make_mut(&mut wordy.spec).tags = vec!["7".to_owned()];
     let id = store.accept(wordy, at(0)).await?;
     let full = Enqueued::QueueFull(QueueFull::Bytes { depth_bytes: 7, capacity_bytes: 10 });
     assert_eq!(store.offer(job().payload("1234"), at(0)).await?, full);

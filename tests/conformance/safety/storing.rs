@@ -1,5 +1,7 @@
 //! Stored data is returned unchanged, and unknown ids return nothing.
 
+use std::sync::Arc;
+
 use jobwright_core::attempt::Lease;
 use jobwright_core::clock::Timestamp;
 use jobwright_core::job::{Lifecycle, MAX_RECORDS, Verdict};
@@ -25,9 +27,9 @@ laws![
 
 async fn a_stored_job_is_what_was_enqueued(store: Fixture) -> anyhow::Result<()> {
     let mut draft = job().queue("bulk").priority(3).due(at(60)).memory(u64::from(u32::MAX) + 1);
-    draft.spec.tags = vec!["a".to_owned(), "b\"c".to_owned(), String::new()];
-    draft.spec.deterministic = true;
-    draft.spec.max_attempts = 25;
+    Arc::make_mut(&mut draft.spec).tags = vec!["a".to_owned(), "b\"c".to_owned(), String::new()];
+    Arc::make_mut(&mut draft.spec).deterministic = true;
+    Arc::make_mut(&mut draft.spec).max_attempts = 25;
     store.accept(draft.clone(), at(7)).await?;
     let stored = store.job(draft.id).await?;
     assert_eq!((stored.id, stored.spec, stored.created_at), (draft.id, draft.spec, at(7)));

@@ -1,5 +1,7 @@
 //! Tenants: each has its queues, its limits and its share; and holds of one tenant and of all.
 
+use std::sync::Arc;
+
 use jobwright_core::capacity::{CapacityLimits, QueueFull};
 use jobwright_core::hold::{Hold, JobLabels};
 use jobwright_core::job::{CancelRequest, JobId, JobState, Verdict};
@@ -117,10 +119,10 @@ async fn a_tenant_whose_limits_are_removed_is_not_stored(store: Fixture) -> anyh
 async fn jobs_under_a_hold_are_skipped(store: Fixture) -> anyhow::Result<()> {
     let held = store.accept(of("a"), at(0)).await?;
     let mut other = of("b").queue("other");
-    (other.spec.plugin, other.spec.digest) =
-        (named("q"), named(&format!("sha256:{}", "7".repeat(64))));
+    let spec = Arc::make_mut(&mut other.spec);
+    (spec.plugin, spec.digest) = (named("q"), named(&format!("sha256:{}", "7".repeat(64))));
     let other = store.accept(other, at(0)).await?;
-    for hold in Hold::over(&JobLabels::from(&of("a").spec)) {
+    for hold in Hold::over(&JobLabels::from(&*of("a").spec)) {
         store.set_held(hold.clone(), Some(Default::default())).await?;
         assert_eq!(
             store.holds().await?.into_keys().collect::<Vec<_>>(),

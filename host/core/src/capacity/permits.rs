@@ -10,7 +10,6 @@ use super::uses::{Use, Uses};
 use crate::hold::JobLabels;
 use crate::plugin::name::PluginName;
 use crate::plugin::version::Version;
-use crate::queue::name::QueueName;
 use crate::tenant::{TenantLimits, TenantName};
 
 /// Counts unfinished jobs and the bytes of their payloads and arguments.
@@ -25,8 +24,7 @@ pub struct Capacity {
 #[derive(Debug)]
 pub struct Permit {
     capacity: Arc<Capacity>,
-    tenant: TenantName,
-    queue: QueueName,
+    labels: Arc<JobLabels>,
     held_bytes: u64,
     side: Side,
     _use: Use,
@@ -99,7 +97,7 @@ impl Capacity {
     /// [`QueueFull`] if a bound is reached.
     pub fn reserve(
         self: &Arc<Self>,
-        labels: &JobLabels,
+        labels: &Arc<JobLabels>,
         held_bytes: u64,
         side: Side,
     ) -> Result<Permit, QueueFull> {
@@ -114,24 +112,24 @@ impl Capacity {
     /// Takes a permit for a job that was accepted before, even if the bounds are lower by now. It counts
     /// as due until it is [shifted](Permit::shift).
     #[must_use]
-    pub fn readmit(self: &Arc<Self>, labels: &JobLabels, held_bytes: u64) -> Permit {
+    pub fn readmit(self: &Arc<Self>, labels: &Arc<JobLabels>, held_bytes: u64) -> Permit {
         self.take(&mut self.lock(), labels, held_bytes, Side::Due)
     }
 
     fn take(
         self: &Arc<Self>,
         used: &mut Used,
-        labels: &JobLabels,
+        labels: &Arc<JobLabels>,
         held_bytes: u64,
         side: Side,
     ) -> Permit {
-        let (tenant, queue) = (labels.tenant.clone(), labels.queue.clone());
+        let lane = (labels.tenant.clone(), labels.queue.clone());
         used.all.add(held_bytes);
-        used.by_tenant.entry(tenant.clone()).or_default().add(held_bytes);
-        let depth = used.by_queue.entry((tenant.clone(), queue.clone())).or_default();
+        used.by_tenant.entry(labels.tenant.clone()).or_default().add(held_bytes);
+        let depth = used.by_queue.entry(lane).or_default();
         *depth.on(side) += 1;
-        let _use = self.uses.begin(labels);
-        Permit { capacity: self.clone(), tenant, queue, held_bytes, side, _use }
+        let _use = self.uses.begin(labels.clone());
+        Permit { capacity: self.clone(), labels: labels.clone(), held_bytes, side, _use }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Used> {
@@ -141,13 +139,19 @@ impl Capacity {
 }
 
 impl Permit {
+    /// The labels of the job.
+    #[must_use]
+    pub fn labels(&self) -> &Arc<JobLabels> {
+        &self.labels
+    }
+
     /// Moves the job to this side.
     pub fn shift(&mut self, side: Side) {
         if self.side == side {
             return;
         }
         let mut used = self.capacity.lock();
-        let lane = (self.tenant.clone(), self.queue.clone());
+        let lane = (self.labels.tenant.clone(), self.labels.queue.clone());
         if let Some(depth) = used.by_queue.get_mut(&lane) {
             *depth.on(self.side) -= 1;
             *depth.on(side) += 1;
@@ -160,13 +164,13 @@ impl Drop for Permit {
     fn drop(&mut self) {
         let mut used = self.capacity.lock();
         used.all.remove(self.held_bytes);
-        if let Some(amount) = used.by_tenant.get_mut(&self.tenant) {
+        if let Some(amount) = used.by_tenant.get_mut(&self.labels.tenant) {
             amount.remove(self.held_bytes);
             if amount.jobs == 0 {
-                used.by_tenant.remove(&self.tenant);
+                used.by_tenant.remove(&self.labels.tenant);
             }
         }
-        let lane = (self.tenant.clone(), self.queue.clone());
+        let lane = (self.labels.tenant.clone(), self.labels.queue.clone());
         if let Some(depth) = used.by_queue.get_mut(&lane) {
             *depth.on(self.side) -= 1;
             if depth.due + depth.parked == 0 {

@@ -1,15 +1,17 @@
+use std::sync::Arc;
+
 use super::*;
 use crate::hold::JobLabels;
 use crate::tenant::TenantLimits;
 
-fn labels(tenant: &str, queue: &str) -> JobLabels {
-    JobLabels {
+fn labels(tenant: &str, queue: &str) -> Arc<JobLabels> {
+    Arc::new(JobLabels {
         tenant: tenant.parse().expect("a name"),
         queue: queue.parse().expect("a name"),
         plugin: "p".parse().expect("a name"),
         version: "1.0.0".parse().expect("a version"),
         digest: crate::plugin::Digest::of(b""),
-    }
+    })
 }
 
 #[test]
@@ -49,7 +51,7 @@ fn a_tenant_that_takes_all_it_can_leaves_capacity_to_others() {
             }
         };
         assert!(!full.is_of_tenant() && held.len() == 70, "{full} {}", held.len());
-        let tenant = labels("a", "q").tenant;
+        let tenant = labels("a", "q").tenant.clone();
         let share = match by_bytes {
             false => QueueFull::Share { tenant, depth: 70, capacity: 70 },
             true => QueueFull::ShareBytes { tenant, depth_bytes: 700, capacity_bytes: 700 },

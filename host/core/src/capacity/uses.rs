@@ -20,17 +20,16 @@ pub(super) struct Uses(Arc<Mutex<BTreeMap<(TenantName, PluginName), Versions>>>)
 #[derive(Debug)]
 pub(super) struct Use {
     of: Uses,
-    plugin: (TenantName, PluginName),
-    version: Version,
+    labels: Arc<JobLabels>,
 }
 
 impl Uses {
     /// Counts a job with these labels.
-    pub(super) fn begin(&self, labels: &JobLabels) -> Use {
+    pub(super) fn begin(&self, labels: Arc<JobLabels>) -> Use {
         let plugin = (labels.tenant.clone(), labels.plugin.clone());
         let version = labels.version.clone();
-        *self.lock().entry(plugin.clone()).or_default().entry(version.clone()).or_default() += 1;
-        Use { of: self.clone(), plugin, version }
+        *self.lock().entry(plugin).or_default().entry(version).or_default() += 1;
+        Use { of: self.clone(), labels }
     }
 
     /// How many jobs need the plugin, or this version of it.
@@ -56,16 +55,17 @@ impl Uses {
 
 impl Drop for Use {
     fn drop(&mut self) {
+        let plugin = (self.labels.tenant.clone(), self.labels.plugin.clone());
         let mut counts = self.of.lock();
-        let Some(versions) = counts.get_mut(&self.plugin) else { return };
-        if let Some(count) = versions.get_mut(&self.version) {
+        let Some(versions) = counts.get_mut(&plugin) else { return };
+        if let Some(count) = versions.get_mut(&self.labels.version) {
             *count -= 1;
             if *count == 0 {
-                versions.remove(&self.version);
+                versions.remove(&self.labels.version);
             }
         }
         if versions.is_empty() {
-            counts.remove(&self.plugin);
+            counts.remove(&plugin);
         }
     }
 }
@@ -85,7 +85,13 @@ mod tests {
             let (tenant, queue) = (tenant.clone(), QueueName::default());
             let plugin: PluginName = "p".parse().expect("a name");
             let digest = Digest::of(b"");
-            uses.begin(&JobLabels { tenant, queue, plugin, version: version(text), digest })
+            uses.begin(Arc::new(JobLabels {
+                tenant,
+                queue,
+                plugin,
+                version: version(text),
+                digest,
+            }))
         };
         let jobs = [begin("1.0.0"), begin("1.0.0"), begin("2.0.0")];
         assert_eq!(uses.count(&tenant, &plugin, None), 3);

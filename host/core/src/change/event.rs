@@ -1,5 +1,7 @@
 //! What changed.
 
+use std::sync::Arc;
+
 use super::position::Position;
 use crate::clock::Timestamp;
 use crate::hold::{HoldChange, JobLabels};
@@ -37,7 +39,7 @@ pub struct JobEvent {
     /// The job.
     pub job: JobId,
     /// Its tenant, queue and plugin.
-    pub labels: JobLabels,
+    pub labels: Arc<JobLabels>,
     /// The number of its latest attempt, 0 before the first.
     pub attempt: u32,
     /// The transition.

@@ -1,5 +1,7 @@
 //! A job to be enqueued.
 
+use std::sync::Arc;
+
 use super::dedup::Dedup;
 use super::id::JobId;
 use super::lifecycle::Lifecycle;
@@ -15,7 +17,7 @@ pub struct NewJob {
     /// Its id, made by the caller so that the response can be written before the job is stored.
     pub id: JobId,
     /// Its specification.
-    pub spec: JobSpec,
+    pub spec: Arc<JobSpec>,
     /// Its payload.
     pub payload: Payload,
     /// When it may first be claimed; not before `now` at enqueue.

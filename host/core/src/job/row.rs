@@ -1,5 +1,7 @@
 //! A job as a store keeps it: its specification, its [`Lifecycle`] and the records of its attempts.
 
+use std::sync::Arc;
+
 use super::id::JobId;
 use super::lifecycle::Lifecycle;
 use super::payload::OutputInfo;
@@ -16,7 +18,7 @@ pub struct Job {
     /// Its identity.
     pub id: JobId,
     /// Its specification.
-    pub spec: JobSpec,
+    pub spec: Arc<JobSpec>,
     /// When it was accepted.
     pub created_at: Timestamp,
     /// Its state.

@@ -1,6 +1,6 @@
 //! How attempts end: by a verdict, or because their host or their payload is lost.
 
-use super::rows::{Kept, RowChange, Rows, Unreadable};
+use super::rows::{EndedAttempt, Kept, RowChange, Rows, Unreadable};
 use super::state::Ledger;
 use crate::attempt::{AttemptRecord, Lease};
 use crate::change::Transition;
@@ -13,11 +13,17 @@ use crate::queue::Standing;
 use crate::store::{Finish, Finished};
 
 impl<R: Rows> Ledger<R> {
-    /// See [`JobStore::finish`](crate::store::JobStore::finish).
+    /// See [`JobStore::finish`](crate::store::JobStore::finish). `json` is the [text](EndedAttempt::json) of the
+    /// record.
     ///
     /// # Errors
     /// As the rows.
-    pub fn finish(&mut self, end: &Finish, now: Timestamp) -> Result<Finished, R::Error> {
+    pub fn finish(
+        &mut self,
+        end: &Finish,
+        json: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Finished, R::Error> {
         self.pass_time(now);
         let kept = end.kept();
         if !kept.is_empty() {
@@ -38,7 +44,7 @@ impl<R: Rows> Ledger<R> {
         };
         let position = self.change(id, &standing, transition(state, &end.record));
         self.rows.write(&RowChange {
-            ended: Some(&end.record),
+            ended: Some(EndedAttempt { record: &end.record, json }),
             progress: kept.progress.as_ref(),
             checkpoint,
             output,
@@ -109,6 +115,7 @@ impl<R: Rows> Ledger<R> {
         let position = self.change(id, standing, transition);
         let checkpoint = if state.is_finalized() { self.last_checkpoint(id) } else { Kept::Stays };
         let change = RowChange::new(standing.row, id, position, &standing.lifecycle);
+        let ended = ended.map(|record| EndedAttempt { record, json: None });
         self.rows.write(&RowChange { ended, checkpoint, ..change })?;
         if state.is_finalized() {
             self.finalized(id, standing, Kept::Stays);

@@ -44,7 +44,7 @@ impl<R: Rows> Ledger<R> {
         }
         self.pass_time(now);
         let (held_bytes, side) = (job.held_bytes(), job.side(now));
-        let reserve = || self.capacity.reserve(&(&job.spec).into(), held_bytes, side);
+        let reserve = || self.capacity.reserve(&(&*job.spec).into(), held_bytes, side);
         let permit = match permit.unwrap_or_else(reserve) {
             Ok(permit) => permit,
             Err(full) => return Ok(Enqueued::QueueFull(full)),
@@ -55,7 +55,7 @@ impl<R: Rows> Ledger<R> {
         }
         let id = job.id;
         let entry = Entry {
-            labels: (&job.spec).into(),
+            labels: permit.labels().clone(),
             priority: job.spec.priority,
             memory_bytes: job.spec.limits.host_bytes(),
             payload_bytes: job.payload.bytes.len() as u64,

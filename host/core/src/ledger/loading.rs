@@ -193,10 +193,10 @@ impl<R: DurableRows> Ledger<R> {
 /// The queue's entry of a job, which has a place whether or not there is room.
 fn entry(capacity: &Arc<Capacity>, found: FoundJob) -> Entry {
     let FoundJob { job, row, payload_bytes, .. } = found;
-    let labels = (&job.spec).into();
+    let permit = capacity.readmit(&(&*job.spec).into(), job.spec.held_bytes(payload_bytes));
     Entry {
-        permit: capacity.readmit(&labels, job.spec.held_bytes(payload_bytes)),
-        labels,
+        labels: permit.labels().clone(),
+        permit,
         priority: job.spec.priority,
         memory_bytes: job.spec.limits.host_bytes(),
         payload_bytes,

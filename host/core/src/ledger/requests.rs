@@ -66,17 +66,16 @@ impl<R: Rows> Ledger<R> {
     fn revive(&mut self, id: JobId, now: Timestamp) -> Result<Option<Redriven>, R::Error> {
         let Some((mut job, payload_bytes)) = self.rows.job(id)? else { return Ok(None) };
         let held_bytes = job.spec.held_bytes(payload_bytes);
-        let labels = (&job.spec).into();
-        let permit = match self.capacity.reserve(&labels, held_bytes, Side::Due) {
+        let permit = match self.capacity.reserve(&(&*job.spec).into(), held_bytes, Side::Due) {
             Ok(permit) => permit,
             Err(full) => return Ok(Some(Redriven::QueueFull(full))),
         };
         let output_bytes = job.output.as_ref().map_or(0, |output| output.bytes);
-        self.history.remove(&labels.tenant, payload_bytes + output_bytes);
+        self.history.remove(&job.spec.tenant, payload_bytes + output_bytes);
         let has_completed = job.has_completed();
         job.lifecycle.redrive(now);
         let entry = Entry {
-            labels,
+            labels: permit.labels().clone(),
             priority: job.spec.priority,
             memory_bytes: job.spec.limits.host_bytes(),
             payload_bytes,

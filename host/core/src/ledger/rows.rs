@@ -110,13 +110,23 @@ pub struct RowChange<'a> {
     /// Its new state.
     pub lifecycle: &'a Lifecycle,
     /// The attempt that ended.
-    pub ended: Option<&'a AttemptRecord>,
+    pub ended: Option<EndedAttempt<'a>>,
     /// The progress that its attempt reported.
     pub progress: Option<&'a Progress>,
     /// Its checkpoint.
     pub checkpoint: Kept<&'a Bytes>,
     /// The change of its output.
     pub output: Kept<&'a Output>,
+}
+
+/// An attempt that ended.
+#[derive(Debug, Clone, Copy)]
+pub struct EndedAttempt<'a> {
+    /// Its record.
+    pub record: &'a AttemptRecord,
+    /// A JSON array with the record as its only element, if the caller of the store made it: the thread that
+    /// writes has less to do then.
+    pub json: Option<&'a str>,
 }
 
 impl<'a> RowChange<'a> {

@@ -1,5 +1,6 @@
 //! The entries of the queue: the scheduling facts of each unfinished job.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::order::due::Due;
@@ -17,7 +18,7 @@ use crate::job::state::JobState;
 #[derive(Debug)]
 pub struct Entry {
     /// Its tenant, queue and plugin.
-    pub labels: JobLabels,
+    pub labels: Arc<JobLabels>,
     /// Its priority.
     pub priority: Priority,
     /// The memory of the host that an attempt may use, in bytes.
@@ -36,7 +37,7 @@ pub struct Entry {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standing {
     /// Its tenant, queue and plugin.
-    pub labels: JobLabels,
+    pub labels: Arc<JobLabels>,
     /// The length of its payload.
     pub payload_bytes: u64,
     /// Its state.

@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::backoff::backoff;
@@ -47,7 +48,7 @@ fn running(failures: u16, refused: u16) -> Lifecycle {
 fn job(spec: JobSpec, lifecycle: Lifecycle) -> Job {
     let (attempts, output, progress) = (vec![], None, None);
     let id = JobId::from_bytes([0; 16]);
-    Job { id, spec, created_at: NOW, lifecycle, attempts, output, progress }
+    Job { id, spec: Arc::new(spec), created_at: NOW, lifecycle, attempts, output, progress }
 }
 
 fn error() -> AttemptError {

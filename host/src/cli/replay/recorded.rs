@@ -1,6 +1,7 @@
 //! The record of a job: what its host still has of it, which may be less than a replay needs.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -166,7 +167,7 @@ impl RecordedJob {
         (lifecycle.attempt, lifecycle.failures) = (record.attempt, record.failures);
         let (id, created_at) = (self.id, self.created_at);
         let (attempts, output, progress) = (vec![], None, None);
-        Ok(Job { id, spec, created_at, lifecycle, attempts, output, progress })
+        Ok(Job { id, spec: Arc::new(spec), created_at, lifecycle, attempts, output, progress })
     }
 
     fn spec(&self) -> anyhow::Result<JobSpec> {

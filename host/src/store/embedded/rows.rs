@@ -1,5 +1,7 @@
 //! Writes a job as a row, and reads it back. Only this file knows the columns.
 
+use std::sync::Arc;
+
 use jobwright_core::clock::Timestamp;
 use jobwright_core::host::HostId;
 use jobwright_core::job::{DedupScope, Job, JobId, JobSpec, JobState, Lifecycle, OutputInfo};
@@ -52,7 +54,7 @@ pub(super) fn job(row: &Row<'_>) -> rusqlite::Result<Job> {
 }
 
 /// The job in a row of [`COLUMNS`] whose specification is `spec`.
-pub(super) fn job_with(row: &Row<'_>, spec: JobSpec) -> rusqlite::Result<Job> {
+pub(super) fn job_with(row: &Row<'_>, spec: Arc<JobSpec>) -> rusqlite::Result<Job> {
     let output_type: Option<String> = row.get(4)?;
     let output_bytes: Option<i64> = row.get(5)?;
     // Earlier versions kept that of a success alone, which is the latest attempt.

@@ -38,7 +38,7 @@ impl StoredJob {
         let job = &mut self.job;
         self.position = change.position;
         job.lifecycle = change.lifecycle.clone();
-        job.attempts.extend(change.ended.cloned());
+        job.attempts.extend(change.ended.map(|ended| ended.record.clone()));
         job.attempts.drain(..job.attempts.len().saturating_sub(MAX_RECORDS));
         job.progress = change.progress.cloned().or(job.progress.take());
         change.checkpoint.apply(&mut self.checkpoint);

@@ -19,14 +19,14 @@ pub(super) fn id(n: u8) -> JobId {
     JobId::from_bytes([n; 16])
 }
 
-pub(super) fn labels(tenant: &str, queue: &str) -> JobLabels {
-    JobLabels {
+pub(super) fn labels(tenant: &str, queue: &str) -> Arc<JobLabels> {
+    Arc::new(JobLabels {
         tenant: tenant.parse().unwrap(),
         queue: queue.parse().unwrap(),
         plugin: "p".parse().unwrap(),
         version: "1.0.0".parse().unwrap(),
         digest: crate::plugin::Digest::of(b""),
-    }
+    })
 }
 
 /// Pauses a queue of the default tenant.

@@ -1,5 +1,6 @@
 //! Jobs under holds are skipped.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::fixture::{Fixture, at, labels, pause, want};
@@ -57,8 +58,10 @@ fn a_hold_on_code_skips_its_jobs_at_once_and_moves_them_in_steps() {
     let mut queue = Queue::new(Duration::ZERO, at(0));
     let capacity = Capacity::new(CapacityLimits::default());
     let number = |n: u64| JobId::from_bytes(u128::from(n).to_be_bytes());
-    let [held, other] = ["held", "other"]
-        .map(|plugin| JobLabels { plugin: plugin.parse().unwrap(), ..labels("default", "a") });
+    let [held, other] = ["held", "other"].map(|plugin| {
+        let labels = JobLabels::clone(&labels("default", "a"));
+        Arc::new(JobLabels { plugin: plugin.parse().unwrap(), ..labels })
+    });
     const COVERED: u64 = 2000;
     for n in 0..=COVERED {
         let labels = if n < COVERED { held.clone() } else { other.clone() };
@@ -68,7 +71,7 @@ fn a_hold_on_code_skips_its_jobs_at_once_and_moves_them_in_steps() {
         let entry = Entry { labels, priority, memory_bytes, payload_bytes, lifecycle, row, permit };
         queue.insert(number(n), entry, at(0));
     }
-    let hold = Hold::Plugin { tenant: held.tenant, plugin: held.plugin };
+    let hold = Hold::Plugin { tenant: held.tenant.clone(), plugin: held.plugin.clone() };
     queue.set_held(hold.clone(), true);
     let mut claims = 0;
     let begun = loop {

@@ -20,7 +20,7 @@ use super::super::super::code::key::CodeKey;
 pub(in super::super) struct Assignment {
     pub(in super::super) code: CodeKey,
     id: JobId,
-    spec: JobSpec,
+    spec: Arc<JobSpec>,
     created_at: Timestamp,
     attempt: u32,
     failures: u16,

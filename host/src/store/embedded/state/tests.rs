@@ -27,7 +27,7 @@ impl WriterState {
     }
 
     fn end(&mut self, leased: &Leased, verdict: Verdict, output_bytes: usize) {
-        self.ledger.finish(&ending(leased, verdict, output_bytes), NOW).unwrap();
+        self.ledger.finish(&ending(leased, verdict, output_bytes), None, NOW).unwrap();
     }
 
     fn fill(&mut self, jobs: usize, payload_bytes: usize) {

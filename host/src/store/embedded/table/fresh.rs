@@ -2,6 +2,7 @@
 //! no rows.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use jobwright_core::attempt::Lease;
 use jobwright_core::clock::Timestamp;
@@ -26,7 +27,7 @@ pub(super) struct Fresh {
 #[derive(Debug)]
 pub(super) struct FreshJob {
     id: JobId,
-    spec: JobSpec,
+    spec: Arc<JobSpec>,
     payload: Payload,
     created_at: Timestamp,
     bytes: usize,

@@ -131,8 +131,8 @@ fn unreadable(error: Error) -> Result<Unreadable> {
 impl Rows for Tables {
     type Error = Error;
 
-    fn insert(&mut self, at: Place, job: NewJob, lifecycle: &Lifecycle) -> Result<()> {
-        let spec = self.specs.column(&self.db, &job.spec)?;
+    fn insert(&mut self, at: Place, mut job: NewJob, lifecycle: &Lifecycle) -> Result<()> {
+        let spec = self.specs.column(&self.db, &mut job.spec)?;
         unfinished::insert(&self.db, &NewRow { at, job: &job, spec: &spec, lifecycle })?;
         self.fresh.insert(at, job);
         Ok(())

@@ -34,15 +34,15 @@ pub(super) struct Specs {
     /// The numbers of shared specifications, by their JSON.
     numbers: HashMap<Arc<str>, i64>,
     /// The shared specifications by what the column has for them.
-    shared: HashMap<Box<str>, JobSpec>,
+    shared: HashMap<Box<str>, Arc<JobSpec>>,
     /// How many each tenant shares.
     of_tenants: HashMap<TenantName, usize>,
     /// Specifications that were written in their columns lately.
     seen_once: HashSet<Arc<str>>,
     /// Specifications that were read lately and are not shared, by their JSON.
-    parsed: HashMap<Box<str>, JobSpec>,
+    parsed: HashMap<Box<str>, Arc<JobSpec>>,
     /// The specification that was written last: jobs that arrive together mostly share theirs.
-    last: Option<(JobSpec, Column)>,
+    last: Option<(Arc<JobSpec>, Column)>,
 }
 
 /// The contents of a column.
@@ -71,25 +71,29 @@ impl Specs {
         let mut statement = db.prepare("SELECT number, json FROM shared_spec")?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
-            self.share(row.get(0)?, json(row, 1)?, row.get::<_, String>(1)?.into());
+            self.share(row.get(0)?, Arc::new(json(row, 1)?), row.get::<_, String>(1)?.into());
         }
         Ok(())
     }
 
-    fn share(&mut self, number: i64, spec: JobSpec, json: Arc<str>) {
+    fn share(&mut self, number: i64, spec: Arc<JobSpec>, json: Arc<str>) {
         self.numbers.insert(json, number);
         *self.of_tenants.entry(spec.tenant.clone()).or_default() += 1;
         self.shared.insert(number.to_string().into(), spec);
     }
 
-    /// The contents of the column of a new job with this specification.
-    pub(super) fn column(&mut self, db: &Connection, spec: &JobSpec) -> Result<Arc<str>> {
+    /// The contents of the column of a new job with this specification. Replaces it by an equal one that is in
+    /// memory already, if the job before had that.
+    pub(super) fn column(&mut self, db: &Connection, spec: &mut Arc<JobSpec>) -> Result<Arc<str>> {
         let column = match &self.last {
-            Some((last, Column::Number(number))) if last == spec => return Ok(number.clone()),
+            Some((last, Column::Number(number))) if last == spec => {
+                spec.clone_from(last);
+                return Ok(number.clone());
+            }
             Some((last, Column::Json(json))) if last == spec => {
                 self.column_of(db, spec, json.clone())?
             }
-            _ => self.column_of(db, spec, to_json(spec)?.into())?,
+            _ => self.column_of(db, spec, to_json(&**spec)?.into())?,
         };
         let (Column::Number(text) | Column::Json(text)) = &column;
         let text = text.clone();
@@ -97,7 +101,12 @@ impl Specs {
         Ok(text)
     }
 
-    fn column_of(&mut self, db: &Connection, spec: &JobSpec, json: Arc<str>) -> Result<Column> {
+    fn column_of(
+        &mut self,
+        db: &Connection,
+        spec: &Arc<JobSpec>,
+        json: Arc<str>,
+    ) -> Result<Column> {
         if let Some(number) = self.numbers.get(&json) {
             return Ok(Column::Number(number.to_string().into()));
         }
@@ -124,13 +133,13 @@ impl Specs {
     }
 
     /// The specification in the column `at` of a row.
-    pub(super) fn read_column(&mut self, row: &Row<'_>, at: usize) -> Result<JobSpec> {
+    pub(super) fn read_column(&mut self, row: &Row<'_>, at: usize) -> Result<Arc<JobSpec>> {
         let column = row.get_ref(at)?.as_str()?;
         if let Some(spec) = self.shared.get(column).or_else(|| self.parsed.get(column)) {
             return Ok(spec.clone());
         }
         let failed = |error| Error::FromSqlConversionFailure(at, Type::Text, Box::new(error));
-        let spec: JobSpec = serde_json::from_str(column).map_err(failed)?;
+        let spec: Arc<JobSpec> = serde_json::from_str(column).map_err(failed)?;
         if column.len() <= MOST_BYTES {
             if self.parsed.len() >= REMEMBERED {
                 self.parsed.clear();

@@ -1,8 +1,10 @@
 //! The table `job`: unfinished jobs, by the number of their row.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use jiff::SignedDuration;
-use jobwright_core::attempt::{AttemptRecord, Lease};
+use jobwright_core::attempt::Lease;
 use jobwright_core::clock::Timestamp;
 use jobwright_core::job::{Job, Lifecycle, MAX_RECORDS, NewJob, Payload};
 use jobwright_core::ledger::{FoundJob, HostRow, Kept, Place, RowChange};
@@ -220,21 +222,25 @@ impl<'a> OutputColumns<'a> {
 }
 
 /// The text of a job's records with that of the attempt that ended; `None` if none did.
-pub(super) fn attempts(db: &Connection, change: &RowChange<'_>) -> Result<Option<String>> {
+pub(super) fn attempts<'a>(
+    db: &Connection,
+    change: &RowChange<'a>,
+) -> Result<Option<Cow<'a, str>>> {
     let Some(ended) = change.ended else { return Ok(None) };
-    let ended = to_json::<AttemptRecord>(ended)?;
+    let made = || to_json(&[ended.record]).map(Cow::Owned);
+    let ended = ended.json.map_or_else(made, |json| Ok(Cow::Borrowed(json)))?;
     if change.lifecycle.attempt <= 1 {
-        return Ok(Some(format!("[{ended}]")));
+        return Ok(Some(ended));
     }
     let sql = "SELECT attempts FROM job WHERE seq = ?1";
     let earlier: String =
         db.prepare_cached(sql)?.query_row([change.row.cast_signed()], |row| row.get(0))?;
     let failed = |error| Error::FromSqlConversionFailure(0, Type::Text, Box::new(error));
     let earlier: Vec<&RawValue> = serde_json::from_str(&earlier).map_err(failed)?;
-    let ended: &RawValue = serde_json::from_str(&ended).map_err(failed)?;
+    let [ended]: [&RawValue; 1] = serde_json::from_str(&ended).map_err(failed)?;
     let kept = earlier.len().saturating_sub(MAX_RECORDS - 1);
     let all: Vec<_> = earlier[kept..].iter().copied().chain([ended]).collect();
-    to_json(&all).map(Some)
+    to_json(&all).map(|all| Some(Cow::Owned(all)))
 }
 
 /// Stores a checkpoint, which replaces an earlier one.

@@ -5,9 +5,8 @@ use crate::store::drafts;
 use crate::store::embedded::schema;
 
 fn exporting(entrypoint: &str) -> JobSpec {
-    let NewJob { mut spec, .. } = drafts::job(0);
-    spec.entrypoint = Some(entrypoint.to_owned());
-    spec
+    let NewJob { spec, .. } = drafts::job(0);
+    JobSpec { entrypoint: Some(entrypoint.to_owned()), ..JobSpec::clone(&spec) }
 }
 
 /// The same of a tenant.
@@ -20,14 +19,14 @@ fn share(db: &Connection, specs: &mut Specs, tenant: usize, count: usize) {
     for n in 0..count {
         let spec = of(tenant, &n.to_string());
         for _ in 0..2 {
-            specs.column(db, &spec).unwrap();
+            column(db, specs, &spec);
         }
     }
 }
 
 fn is_shared(db: &Connection, specs: &mut Specs, spec: &JobSpec) -> bool {
-    specs.column(db, spec).unwrap();
-    is_number(&specs.column(db, spec).unwrap())
+    column(db, specs, spec);
+    is_number(&column(db, specs, spec))
 }
 
 /// A database in `folder`, of which nothing is in memory.
@@ -43,7 +42,13 @@ fn is_number(column: &str) -> bool {
 
 /// The specification that is read from a column with `text`.
 fn read(db: &Connection, specs: &mut Specs, text: &str) -> JobSpec {
-    db.query_row("SELECT ?1", [text], |row| specs.read_column(row, 0)).unwrap()
+    let spec = db.query_row("SELECT ?1", [text], |row| specs.read_column(row, 0)).unwrap();
+    JobSpec::clone(&spec)
+}
+
+/// The contents of the column of a new job with `spec`.
+fn column(db: &Connection, specs: &mut Specs, spec: &JobSpec) -> Arc<str> {
+    specs.column(db, &mut Arc::new(spec.clone())).unwrap()
 }
 
 #[test]
@@ -51,7 +56,7 @@ fn a_specification_is_shared_when_it_comes_again() {
     let folder = tempfile::tempdir().unwrap();
     let (db, mut specs) = opened(&folder);
     let [a, b] = ["a", "b"].map(exporting);
-    let columns = [&a, &b, &a, &b, &a].map(|spec| specs.column(&db, spec).unwrap());
+    let columns = [&a, &b, &a, &b, &a].map(|spec| column(&db, &mut specs, spec));
     assert_eq!(
         columns.each_ref().map(|column| is_number(column)),
         [false, false, true, true, true]
@@ -67,11 +72,11 @@ fn a_shared_specification_is_known_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let (db, mut specs) = opened(&folder);
     let spec = exporting("a");
-    let [_, column] = [(), ()].map(|()| specs.column(&db, &spec).unwrap());
+    let [_, text] = [(), ()].map(|()| column(&db, &mut specs, &spec));
     drop(db);
     let (db, mut specs) = opened(&folder);
-    assert_eq!(read(&db, &mut specs, &column), spec);
-    assert_eq!(specs.column(&db, &spec).unwrap(), column);
+    assert_eq!(read(&db, &mut specs, &text), spec);
+    assert_eq!(column(&db, &mut specs, &spec), text);
 }
 
 #[test]
@@ -80,7 +85,7 @@ fn long_specifications_are_not_shared() {
     let (db, mut specs) = opened(&folder);
     let spec = exporting(&"a".repeat(MOST_BYTES));
     for _ in 0..3 {
-        assert!(!is_number(&specs.column(&db, &spec).unwrap()));
+        assert!(!is_number(&column(&db, &mut specs, &spec)));
     }
 }
 
@@ -119,7 +124,7 @@ fn when_there_is_no_room_a_start_removes_unused_specifications() {
     }
     let late = exporting("late");
     assert!(!is_shared(&filling, &mut specs, &late), "there is no room");
-    let used = specs.column(&filling, &of(0, "7")).unwrap();
+    let used = column(&filling, &mut specs, &of(0, "7"));
     let sql =
         "INSERT INTO job (id, spec, payload_bytes, created_at, state, attempt, failures, lost,
                  refused, scheduled_at, attempts) VALUES (x'00', ?1, 0, 0, 0, 0, 0, 0, 0, 0, '[]')";
