@@ -68,7 +68,14 @@ async fn an_attempt_process_has_no_file_and_no_variable_of_the_host() -> anyhow:
         ensure!(kinds.iter().any(|kind| shown.starts_with(kind)), "{shown}");
     }
     let environment = std::fs::read_to_string(runner.path().join("environ"))?;
-    assert_eq!(environment, "JOBWRIGHT_RUNNER=1\0");
+    // Those that its host sets: its task, and small reserves of memory.
+    let set = [
+        "JOBWRIGHT_RUNNER=1",
+        "MALLOC_ARENA_MAX=2",
+        "MIMALLOC_ARENA_EAGER_COMMIT=0",
+        "MIMALLOC_ARENA_RESERVE=32MiB",
+    ];
+    assert_eq!(environment.split_terminator('\0').collect::<Vec<_>>(), set);
     let limits = std::fs::read_to_string(runner.path().join("limits"))?;
     let cores = limits.lines().find(|line| line.starts_with("Max core file size"));
     let cores = cores.unwrap_or_default().split_whitespace().nth(4);
