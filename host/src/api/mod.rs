@@ -35,9 +35,7 @@ pub use self::settings::ApiSettings;
 /// The router of all routes.
 pub fn router(app: App) -> Router {
     let authenticate = axum::middleware::from_fn_with_state(app.clone(), layers::authenticate);
-    // Inside of `authenticate`, because each tenant has a budget.
-    let charge = axum::middleware::from_fn_with_state(app.clone(), layers::charge_response);
-    let v1 = v1().into_router().layer(charge).layer(authenticate);
+    let v1 = v1().into_router().layer(authenticate);
     Router::new()
         .route("/", get(welcome::page).options(health::options))
         .route("/healthz", get(health::alive).options(health::options))
@@ -47,7 +45,6 @@ pub fn router(app: App) -> Router {
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
         // `http::body` reads bodies within their limits.
         .layer(DefaultBodyLimit::disable())
-        .layer(axum::middleware::from_fn_with_state(app.clone(), layers::refuse_foreign))
         .layer(axum::middleware::from_fn_with_state(app.clone(), layers::finish))
         .with_state(app)
 }

@@ -26,8 +26,11 @@ use crate::intake::NotAdmitted;
 /// The timeout of any request: the longest wait for a job, and a slow upload with its compilation.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(MAX_WAIT.as_secs() + 300);
 
-/// Authenticates the request. Callers of a disabled tenant can only read, except administrators. The
-/// credentials are checked again before the response is sent.
+/// Authenticates the request. Callers of a disabled tenant can only read, except administrators. The response is
+/// kept within the memory budget of the tenant, see [`response_budget`](super::response_budget), and the credentials
+/// are checked again before it is sent.
+///
+/// One layer does all of it: each costs an allocation or more for every request.
 pub(in crate::api) async fn authenticate(
     State(app): State<App>,
     mut request: Request,
@@ -42,7 +45,9 @@ pub(in crate::api) async fn authenticate(
     })?);
     request.extensions_mut().insert(caller.clone());
     request.extensions_mut().insert(permit.clone());
-    let mut response = next.run(request).await;
+    let response = next.run(request).await;
+    let charged = app.budgets.responses.of(&caller.tenant).charge(response, reads).await;
+    let mut response = charged.unwrap_or_else(IntoResponse::into_response);
     if response.extensions_mut().remove::<CredentialsChanged>().is_none()
         // As a read, so that a client of a tenant that was disabled meanwhile learns the result of its change.
         && let Err(error) = app.still_admits(&caller, true)
@@ -127,29 +132,8 @@ impl App {
     }
 }
 
-/// Keeps responses within the memory budget of the tenant: see [`response_budget`](super::response_budget).
-pub(in crate::api) async fn charge_response(
-    State(app): State<App>,
-    request: Request,
-    next: Next,
-) -> Result<Response, ApiError> {
-    let refusable = request.method().is_safe();
-    let tenant = request.extensions().get::<Caller>().map(|caller| caller.tenant.clone());
-    let response = next.run(request).await;
-    app.budgets.responses.of(&tenant.unwrap_or_default()).charge(response, refusable).await
-}
-
-/// Refuses requests of pages of other sites.
-pub(in crate::api) async fn refuse_foreign(
-    State(app): State<App>,
-    request: Request,
-    next: Next,
-) -> Result<Response, ApiError> {
-    app.settings.allowed_hosts.admit(&request)?;
-    Ok(next.run(request).await)
-}
-
-/// Adds a request id, the timeout, security headers and the bodies of problems.
+/// Refuses requests of pages of other sites, and adds a request id, the timeout, security headers and the bodies
+/// of problems.
 pub(in crate::api) async fn finish(
     State(app): State<App>,
     request: Request,
@@ -157,11 +141,10 @@ pub(in crate::api) async fn finish(
 ) -> Response {
     let id = format!("{:016x}", rand::random::<u64>());
     let peer = request.extensions().get::<Peer>().copied();
-    let handled = tokio::time::timeout(REQUEST_DEADLINE, next.run(lingering(request))).await;
-    let mut response = handled.unwrap_or_else(|_| {
-        let seconds = REQUEST_DEADLINE.as_secs();
-        ApiError::busy(format!("the request timed out after {seconds} s")).into_response()
-    });
+    let mut response = match app.settings.allowed_hosts.admit(&request) {
+        Ok(()) => within_deadline(next.run(lingering(request))).await,
+        Err(error) => error.into_response(),
+    };
     if let Some(Problem(mut members)) = response.extensions_mut().remove() {
         members.insert("request_id".to_owned(), id.as_str().into());
         app.log_refusal(&members, peer);
@@ -169,6 +152,14 @@ pub(in crate::api) async fn finish(
     }
     add_headers(&mut response, &id);
     response
+}
+
+/// What `handled` answers, or that it took too long.
+async fn within_deadline(handled: impl Future<Output = Response>) -> Response {
+    tokio::time::timeout(REQUEST_DEADLINE, handled).await.unwrap_or_else(|_| {
+        let seconds = REQUEST_DEADLINE.as_secs();
+        ApiError::busy(format!("the request timed out after {seconds} s")).into_response()
+    })
 }
 
 /// `response` with a problem as its body.

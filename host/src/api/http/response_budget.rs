@@ -2,7 +2,7 @@
 //! never read them cannot exhaust memory.
 //!
 //! A handler whose response needs much memory acquires a permit first: [`TenantResponses::acquire`]. The layer
-//! [`charge`](super::layers::charge_response) wraps every request. It keeps permits for the length of the
+//! [`authenticate`](super::layers::authenticate) charges every response. It keeps permits for the length of the
 //! response until its last byte was handed to the operating system, and acquires them for handlers that did
 //! not. Responses of 64 KiB or less need none: one for each connection takes 64 MiB. Neither do streamed
 //! responses, which have only one piece in memory.

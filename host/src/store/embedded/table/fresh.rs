@@ -11,10 +11,13 @@ use jobwright_core::ledger::Place;
 use jobwright_core::store::Leased;
 
 /// The memory limit of fresh jobs, in bytes. Jobs beyond it are read from disk when they are claimed.
-const MOST_BYTES: usize = 16 << 20;
+const MOST_BYTES: usize = 32 << 20;
 
 /// The approximate memory of a job in addition to the bytes that its client sent.
-const JOB_BYTES: usize = 1024;
+const JOB_BYTES: usize = 256;
+
+/// The approximate memory of a specification that it shares with no other job.
+const SPEC_BYTES: usize = 768;
 
 /// See the documentation of the module.
 #[derive(Debug, Default)]
@@ -35,8 +38,9 @@ pub(super) struct FreshJob {
 
 impl Fresh {
     pub(super) fn insert(&mut self, at: Place, job: NewJob) {
-        let bytes =
-            JOB_BYTES.saturating_add(usize::try_from(job.held_bytes()).unwrap_or(usize::MAX));
+        let spec_bytes = if Arc::strong_count(&job.spec) > 1 { 0 } else { SPEC_BYTES };
+        let bytes = usize::try_from(job.held_bytes()).unwrap_or(usize::MAX);
+        let bytes = bytes.saturating_add(JOB_BYTES + spec_bytes);
         if self.bytes.saturating_add(bytes) > MOST_BYTES {
             return;
         }
