@@ -214,8 +214,14 @@ async fn bounded(from: Option<impl AsyncRead + Unpin>, most: u64) -> io::Result<
 }
 
 /// Messages of Rust programs that run out of memory or stack; the last two are errors of the system.
-const EXHAUSTED: [&str; 4] =
-    ["memory allocation of", "has overflowed its stack", "OutOfMemory", "Cannot allocate memory"];
+const EXHAUSTED: [&str; 5] = [
+    "memory allocation of",
+    "has overflowed its stack",
+    // Of Cranelift, where it catches the error of an allocation.
+    "unhandled out-of-memory error",
+    "OutOfMemory",
+    "Cannot allocate memory",
+];
 
 fn is_exhausted(notes: &str) -> bool {
     EXHAUSTED.iter().any(|words| notes.contains(words))
