@@ -233,7 +233,8 @@ async fn the_operators_configuration_overrides_the_jobs_variables() -> anyhow::R
     let grants: Grants = serde_json::from_str(r#"{ "config": { "A": "one", "B": "two" } }"#)?;
     attempt.granted = Capabilities { grants: Arc::new(grants), ..Capabilities::default() };
     let env = [("A", "three"), ("C", "four")];
-    Arc::make_mut(&mut attempt.job.spec).env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    Arc::make_mut(&mut attempt.job.spec).env =
+        env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     let log = attempt.log.clone();
     assert_eq!(output(&fixture.run(attempt).await)?, "two");
     assert!(text(&log).contains("one"), "{}", text(&log));

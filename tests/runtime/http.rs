@@ -1,7 +1,7 @@
 //! HTTP components: their request, the meaning of their response, and misbehaviour.
 
-use std::time::Duration;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jobwright_core::limits::Limit;
 use jobwright_core::outcome::{AttemptError, Outcome, RetryHint};

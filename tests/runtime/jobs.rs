@@ -1,7 +1,7 @@
 //! Typed jobs: their request, their result, and their host calls.
 
-use std::time::Duration;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jobwright_core::limits::Fuel;
 use jobwright_core::outcome::{AttemptError, Outcome, RetryHint};

@@ -54,7 +54,8 @@ async fn variables_are_those_of_the_submitter_and_of_jobwright() -> anyhow::Resu
     let fixture = RuntimeFixture::new()?;
     let mut attempt = fixture.attempt(&lists("$environ_get"))?;
     let set = [("COLOUR", "blue"), ("JOBWRIGHT_ATTEMPT", "99"), ("JOBWRIGHT_MINE", "1")];
-    Arc::make_mut(&mut attempt.job.spec).env = set.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+    Arc::make_mut(&mut attempt.job.spec).env =
+        set.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
     attempt.payload.content_type = Some("text/csv".to_owned());
     // The second attempt after a manual retry, with one of two failures.
     (attempt.job.lifecycle.attempt, attempt.job.lifecycle.failures) = (6, 1);
@@ -99,7 +100,8 @@ async fn granted_variables_are_overridden_by_all_others() -> anyhow::Result<()> 
         r#"{ "env": { "A": "1", "B": "2", "JOBWRIGHT_ATTEMPT": "9" }, "secrets": ["KEY"] }"#,
     )?;
     let set = [("B", "3"), ("KEY", "4")];
-    Arc::make_mut(&mut attempt.job.spec).env = set.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+    Arc::make_mut(&mut attempt.job.spec).env =
+        set.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
     attempt.granted = Capabilities { grants: Arc::new(grants), ..Capabilities::default() };
     let seen = listed(&output(&fixture.run(attempt).await)?);
     assert_eq!(seen[..3], ["A=1", "B=3", "KEY=jobwright-secret(KEY)"]);

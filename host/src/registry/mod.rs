@@ -9,8 +9,8 @@
 //! Files are written to a temporary file, synced and renamed, the bytes before the index that refers to
 //! them. A crash leaves at most bytes that no index refers to, and the next start removes them.
 
-pub mod compiled;
 pub(crate) mod compile_request;
+pub mod compiled;
 pub(crate) mod compiler;
 mod files;
 mod index;

@@ -19,8 +19,8 @@ use jobwright_core::tenant::TenantName;
 use tokio::runtime::Handle;
 
 use super::body_budget::BodyBuffer;
-use super::response_body::ResponseBody;
 use super::exchange::Unsearchable;
+use super::response_body::ResponseBody;
 use super::web::Web;
 
 /// Longer data takes more than some hundred microseconds to search. It is searched by `spawn_blocking`, so

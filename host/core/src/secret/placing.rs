@@ -13,8 +13,8 @@ use http::{HeaderMap, Uri};
 use memchr::memmem;
 use thiserror::Error;
 
-use super::masking::Mask;
 use super::bound::Secret;
+use super::masking::Mask;
 use super::value::SecretValue;
 use crate::grant::secret_name::SecretName;
 
