@@ -50,7 +50,7 @@ async fn a_failing_store_is_reported_as_unavailable() -> anyhow::Result<()> {
     assert_json_snapshot!(answer.problem(503)?, @r#"
     {
       "code": "store_unavailable",
-      "detail": "the store is unavailable; /readyz and the host's log have the cause"
+      "detail": "the store is unavailable; the host's log has the cause"
     }
     "#);
     for (path, body) in [

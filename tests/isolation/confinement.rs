@@ -73,6 +73,7 @@ async fn an_attempt_process_has_no_file_and_no_variable_of_the_host() -> anyhow:
         "JOBWRIGHT_RUNNER=1",
         "MALLOC_ARENA_MAX=2",
         "MIMALLOC_ARENA_EAGER_COMMIT=0",
+        "MIMALLOC_ARENA_MAX_OBJECT_SIZE=1MiB",
         "MIMALLOC_ARENA_RESERVE=32MiB",
     ];
     assert_eq!(environment.split_terminator('\0').collect::<Vec<_>>(), set);

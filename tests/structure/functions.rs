@@ -4,7 +4,10 @@
 //! Clippy has such lints, but counts `self` as a parameter and knows nothing of tuples.
 
 use syn::visit::{self, Visit};
-use syn::{Block, FnArg, ImplItemFn, ItemFn, ItemImpl, ItemTrait, Signature, TraitItemFn, Type};
+use syn::{
+    Block, FnArg, ImplItemFn, ItemFn, ItemImpl, ItemTrait, Pat, PatType, Signature, TraitItemFn,
+    Type,
+};
 
 /// The maximum number of lines from `fn` to the closing brace. Blank lines and lines of comments do not
 /// count.
@@ -38,13 +41,13 @@ impl Functions<'_> {
         if self.is_of_trait {
             return;
         }
-        let types: Vec<&Type> = signature.inputs.iter().filter_map(type_of).collect();
-        let count = types.len();
+        let parameters: Vec<&PatType> = signature.inputs.iter().filter_map(typed).collect();
+        let count = parameters.len();
         if count > PARAMETERS {
             self.faults
                 .push(format!("`{name}` takes {count} parameters, the maximum is {PARAMETERS}"));
         }
-        if types.into_iter().any(is_tuple) {
+        if parameters.into_iter().any(takes_tuple) {
             self.faults.push(format!("`{name}` takes a tuple: use parameters or a struct"));
         }
     }
@@ -64,12 +67,17 @@ impl Functions<'_> {
     }
 }
 
-/// The type of a parameter other than `self`.
-fn type_of(parameter: &FnArg) -> Option<&Type> {
+/// A parameter other than `self`.
+fn typed(parameter: &FnArg) -> Option<&PatType> {
     match parameter {
-        FnArg::Typed(parameter) => Some(&parameter.ty),
+        FnArg::Typed(parameter) => Some(parameter),
         _ => None,
     }
+}
+
+/// Whether its type or its pattern is a tuple: a pattern shows one behind the name of a type.
+fn takes_tuple(parameter: &PatType) -> bool {
+    matches!(*parameter.pat, Pat::Tuple(_)) || is_tuple(&parameter.ty)
 }
 
 /// Whether it is a tuple of several values, or a reference to one.

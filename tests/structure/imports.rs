@@ -24,7 +24,7 @@ pub(super) fn of_files(source: &Path) -> anyhow::Result<Imports> {
             continue;
         }
         let text = std::fs::read_to_string(&file)?;
-        let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
         let code = syn::parse_str(code).with_context(|| module.clone())?;
         let mut found = Vec::new();
         find_paths(code, &mut found);
@@ -68,7 +68,8 @@ fn resolve<T>(modules: &BTreeMap<String, T>, module: &str, path: &str) -> Option
 
 type Tokens = Peekable<IntoIter>;
 
-/// Finds the paths that begin at the crate, at this module or at its parent.
+/// Finds the paths that begin at the crate, at this module or at its parent. Any other may begin at a child of this
+/// module; the name of another crate or of a type finds none.
 fn find_paths(code: TokenStream, found: &mut Vec<String>) {
     let mut tokens = code.into_iter().peekable();
     while let Some(token) = tokens.next() {
@@ -77,7 +78,12 @@ fn find_paths(code: TokenStream, found: &mut Vec<String>) {
                 // `pub(in crate::…)` imports nothing.
                 "pub" => drop(tokens.next_if(|token| is_group(token, Delimiter::Parenthesis))),
                 first @ ("crate" | "self" | "super") => follow(first, &mut tokens, found),
-                _ => {}
+                child => {
+                    let (child, mut paths) = (format!("self::{child}"), Vec::new());
+                    follow(&child, &mut tokens, &mut paths);
+                    // A single word is mostly a variable.
+                    found.extend(paths.into_iter().filter(|path| *path != child));
+                }
             },
             TokenTree::Group(group) => find_paths(group.stream(), found),
             _ => {}

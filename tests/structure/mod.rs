@@ -21,12 +21,16 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
+/// The sources of the crates whose files import from each other in one direction. The others are small libraries
+/// whose root has the types that the files share.
+const LAYERED: [&str; 2] = ["host/core/src", "host/src"];
+
 /// The sources of all crates.
 const CRATES: [&str; 5] =
     ["host/core/src", "host/src", "guest-sdk/src", "guest-sdk/macros/src", "plugins/src"];
 
 async fn no_files_import_from_each_other_in_circles() -> anyhow::Result<()> {
-    for source in CRATES {
+    for source in LAYERED {
         let circles = imports::circles(&imports::of_files(&root().join(source))?);
         ensure!(circles.is_empty(), "{source}: {circles:#?}");
     }

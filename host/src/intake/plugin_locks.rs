@@ -82,7 +82,7 @@ impl PluginLocks {
     pub async fn drained(&self, hold: &Hold) {
         let gates: Vec<Arc<Gate>> = {
             let all = self.lock();
-            let covered = all.iter().filter(|(key, _)| may_cover(hold, key));
+            let covered = all.iter().filter(|((of, name), _)| may_cover(hold, of, name));
             covered.filter_map(|(_, gate)| gate.upgrade()).collect()
         };
         for gate in gates {
@@ -130,9 +130,9 @@ impl Drop for Removing<'_> {
 }
 
 /// Whether `hold` can cover jobs of a plugin.
-fn may_cover(hold: &Hold, (of, name): &Key) -> bool {
+fn may_cover(hold: &Hold, of: &TenantName, name: &PluginName) -> bool {
     match hold {
-        Hold::Operator(hold) => may_cover(hold, &(of.clone(), name.clone())),
+        Hold::Operator(hold) => may_cover(hold, of, name),
         Hold::Plugin { tenant, plugin } | Hold::Version { tenant, plugin, .. } => {
             (tenant, plugin) == (of, name)
         }

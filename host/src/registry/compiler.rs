@@ -37,10 +37,12 @@ const STACK_BYTES: usize = 8 << 20;
 
 /// Settings of the allocators of a process whose memory is limited, as variables. By default each arena of
 /// mimalloc reserves 1 GiB, all of it writable, and each of glibc's malloc, which C libraries use, 64 MiB: that
-/// would count towards the limit.
-pub(crate) const SMALL_ARENAS: [(&str, &str); 3] = [
+/// would count towards the limit. Small ones of mimalloc reserve 64 MiB, and what they have used counts for ever, so
+/// large objects have memory of their own, which goes back to the system.
+pub(crate) const SMALL_ARENAS: [(&str, &str); 4] = [
     ("MIMALLOC_ARENA_RESERVE", "32MiB"),
     ("MIMALLOC_ARENA_EAGER_COMMIT", "0"),
+    ("MIMALLOC_ARENA_MAX_OBJECT_SIZE", "1MiB"),
     ("MALLOC_ARENA_MAX", "2"),
 ];
 

@@ -175,7 +175,7 @@ impl From<StoreError> for ApiError {
         match error {
             StoreError::Unavailable { .. } => {
                 tracing::warn!(%error, "rejected a request: the store is unavailable");
-                let detail = "the store is unavailable; /readyz and the host's log have the cause";
+                let detail = "the store is unavailable; the host's log has the cause";
                 Self::new(ProblemCode::StoreUnavailable, detail).header(header::RETRY_AFTER, "10")
             }
             StoreError::Corrupt { .. } => Self::internal(error),

@@ -141,8 +141,9 @@ pub(in crate::api) async fn finish(
 ) -> Response {
     let id = format!("{:016x}", rand::random::<u64>());
     let peer = request.extensions().get::<Peer>().copied();
+    let request = lingering(request);
     let mut response = match app.settings.allowed_hosts.admit(&request) {
-        Ok(()) => within_deadline(next.run(lingering(request))).await,
+        Ok(()) => within_deadline(next.run(request)).await,
         Err(error) => error.into_response(),
     };
     if let Some(Problem(mut members)) = response.extensions_mut().remove() {

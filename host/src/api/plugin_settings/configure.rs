@@ -44,16 +44,18 @@ pub(in crate::api) async fn configure(
             "only an administrator can change grants: this needs a key with the scope admin";
         return Err(ApiError::new(ProblemCode::ScopeMissing, detail));
     }
+    // Not read again: the change is made, so that must not fail.
+    let mut changed = None;
     if settings != plugin.settings {
         let detail = audit::change(&plugin.settings, &settings);
         let _permit = app.audit(&caller, "plugin.configure", name.as_str(), detail).await?;
-        let changed = app.parts.registry.configure(&caller.tenant, &name, settings).await?;
-        changed.ok_or_else(|| NotFound::Plugin(name.clone()))?;
+        let found = app.parts.registry.configure(&caller.tenant, &name, settings).await?;
+        changed = Some(found.ok_or_else(|| NotFound::Plugin(name.clone()))?);
     }
     // The response may wait for a permit; other changes need not.
-    drop((lock, plugin));
+    drop(lock);
     let lost = app.lost_jobs(&caller.tenant, &name).await;
-    Ok(Json(app.shown(&*app.installed(&caller, &name).await?, lost)))
+    Ok(Json(app.shown(changed.as_ref().unwrap_or(&plugin), lost)))
 }
 
 /// The settings of `plugin` after a change.

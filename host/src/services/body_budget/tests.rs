@@ -10,7 +10,7 @@ fn a_tenant_can_use_half_of_the_budget_of_the_host() {
     let acquire = |tenant: &str| attempt(&host, tenant, 64 << 20).try_acquire(64 << 20);
     let permits = [acquire("a"), acquire("a")].map(|permit| permit.expect("within its half"));
     let refused = acquire("a").expect_err("more than half");
-    let why = "its tenant holds 128 MiB of bodies, its maximum";
+    let why = "its tenant holds bodies of 128 MiB, its maximum";
     assert_eq!(refused, HttpRequestError::NoRoom(why.to_owned()));
     let _others = acquire("b").expect("a share of its own");
     drop(permits);

@@ -132,9 +132,12 @@ impl Rows for Tables {
     type Error = Error;
 
     fn insert(&mut self, at: Place, mut job: NewJob, lifecycle: &Lifecycle) -> Result<()> {
-        let spec = self.specs.column(&self.db, &mut job.spec)?;
-        unfinished::insert(&self.db, &NewRow { at, job: &job, spec: &spec, lifecycle })?;
-        self.fresh.insert(at, job);
+        let column = self.specs.column(&self.db, &mut job.spec)?;
+        unfinished::insert(&self.db, &NewRow { at, job: &job, spec: column.text(), lifecycle })?;
+        // Others may wait for a long time.
+        if lifecycle.scheduled_at <= at.now {
+            self.fresh.insert(at, job, column.is_shared());
+        }
         Ok(())
     }
 

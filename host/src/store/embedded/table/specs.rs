@@ -47,9 +47,24 @@ pub(super) struct Specs {
 
 /// The contents of a column.
 #[derive(Debug, Clone)]
-enum Column {
+pub(super) enum Column {
+    /// The number of a shared specification.
     Number(Arc<str>),
+    /// A specification.
     Json(Arc<str>),
+}
+
+impl Column {
+    /// What is in the column.
+    pub(super) fn text(&self) -> &str {
+        let (Self::Number(text) | Self::Json(text)) = self;
+        text
+    }
+
+    /// Whether the specification is shared, in the table and in memory.
+    pub(super) fn is_shared(&self) -> bool {
+        matches!(self, Self::Number(_))
+    }
 }
 
 impl Specs {
@@ -82,33 +97,35 @@ impl Specs {
         self.shared.insert(number.to_string().into(), spec);
     }
 
-    /// The contents of the column of a new job with this specification. Replaces it by an equal one that is in
-    /// memory already, if the job before had that.
-    pub(super) fn column(&mut self, db: &Connection, spec: &mut Arc<JobSpec>) -> Result<Arc<str>> {
+    /// The contents of the column of a new job with this specification, which is replaced by an equal one that is
+    /// in memory already.
+    pub(super) fn column(&mut self, db: &Connection, spec: &mut Arc<JobSpec>) -> Result<Column> {
         let column = match &self.last {
-            Some((last, Column::Number(number))) if last == spec => {
+            Some((last, column @ Column::Number(_))) if last == spec => {
                 spec.clone_from(last);
-                return Ok(number.clone());
+                return Ok(column.clone());
             }
             Some((last, Column::Json(json))) if last == spec => {
                 self.column_of(db, spec, json.clone())?
             }
             _ => self.column_of(db, spec, to_json(&**spec)?.into())?,
         };
-        let (Column::Number(text) | Column::Json(text)) = &column;
-        let text = text.clone();
-        self.last = Some((spec.clone(), column));
-        Ok(text)
+        self.last = Some((spec.clone(), column.clone()));
+        Ok(column)
     }
 
     fn column_of(
         &mut self,
         db: &Connection,
-        spec: &Arc<JobSpec>,
+        spec: &mut Arc<JobSpec>,
         json: Arc<str>,
     ) -> Result<Column> {
         if let Some(number) = self.numbers.get(&json) {
-            return Ok(Column::Number(number.to_string().into()));
+            let number = number.to_string();
+            if let Some(shared) = self.shared.get(&*number) {
+                spec.clone_from(shared);
+            }
+            return Ok(Column::Number(number.into()));
         }
         if json.len() > MOST_BYTES || !self.may_share(spec) {
             return Ok(Column::Json(json));

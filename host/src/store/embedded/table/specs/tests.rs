@@ -47,8 +47,8 @@ fn read(db: &Connection, specs: &mut Specs, text: &str) -> JobSpec {
 }
 
 /// The contents of the column of a new job with `spec`.
-fn column(db: &Connection, specs: &mut Specs, spec: &JobSpec) -> Arc<str> {
-    specs.column(db, &mut Arc::new(spec.clone())).unwrap()
+fn column(db: &Connection, specs: &mut Specs, spec: &JobSpec) -> String {
+    specs.column(db, &mut Arc::new(spec.clone())).unwrap().text().to_owned()
 }
 
 #[test]
@@ -137,4 +137,20 @@ fn when_there_is_no_room_a_start_removes_unused_specifications() {
     let count: i64 = db.query_row(count, [], |row| row.get(0)).unwrap();
     assert_eq!(count, 1);
     assert!(is_shared(&db, &mut specs, &late), "there is room again");
+}
+
+#[test]
+fn a_shared_specification_is_once_in_memory_whichever_job_came_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let (db, mut specs) = opened(&folder);
+    let [a, b] = ["a", "b"].map(exporting);
+    for spec in [&a, &b, &a, &b] {
+        column(&db, &mut specs, spec);
+    }
+    let [first, _, second] = [&a, &b, &a].map(|spec| {
+        let mut spec = Arc::new(spec.clone());
+        assert!(specs.column(&db, &mut spec).unwrap().is_shared());
+        spec
+    });
+    assert!(Arc::ptr_eq(&first, &second));
 }
