@@ -2,9 +2,10 @@
 //! store's committed changes that all of the host shares.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jobwright_core::access::AccessStore;
-use jobwright_core::clock::Clock;
+use jobwright_core::clock::{Clock, after};
 use jobwright_core::registry::PluginRegistry;
 use jobwright_core::runtime::Runtime;
 use jobwright_core::secret::SecretStore;
@@ -47,6 +48,28 @@ pub struct Subscribers {
     pub controls: Arc<ControlsView>,
     /// Wakes the claim loop, and requests that wait.
     pub wake_ups: Arc<WakeUps>,
+}
+
+/// The timeout of a read of shared data, such as plugins and grants, for which an attempt keeps its slot and a
+/// submission its lock: several times what a database takes that works.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The result of `read`, or that it took longer than [`READ_TIMEOUT`].
+///
+/// # Errors
+/// As `read`; [`StoreError::Unavailable`] after the timeout.
+pub(crate) async fn in_time<T>(
+    clock: &dyn Clock,
+    read: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    tokio::select! {
+        biased;
+        read = read => read,
+        () = clock.sleep_until(after(clock.now(), READ_TIMEOUT)) => {
+            let reason = format!("no answer within {} s", READ_TIMEOUT.as_secs());
+            Err(StoreError::Unavailable { reason })
+        }
+    }
 }
 
 impl Subscribers {

@@ -4,22 +4,25 @@
 use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use jobwright::SystemClock;
 use jobwright::store::access::SqliteAccess;
 use jobwright_core::access::{AccessStore, Act, ApiKey, AuditEntry};
-use jobwright_core::clock::Timestamp;
+use jobwright_core::clock::{Clock, Timestamp};
 use jobwright_core::plugin::{Digest, Plugin, PluginName, PluginSettings, Version};
 use jobwright_core::registry::{PluginRegistry, Published, RegistryError, Upload};
 use jobwright_core::store::StoreError;
 use jobwright_core::tenant::TenantName;
-use jobwright_tests::{ScriptedRuntime, TestHost, tests};
+use jobwright_tests::{ScriptedRuntime, TestClock, TestHost, tests};
 use libtest_mimic::Trial;
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use super::interposed::Latch;
 use super::{Answer, get, post, send};
@@ -29,6 +32,7 @@ pub fn trials() -> Vec<Trial> {
         requests_that_need_plugins_get_503_while_the_registry_is_out_of_reach,
         a_removal_that_fails_removes_no_plugin,
         a_slow_registry_delays_only_the_tenants_that_wait_for_it,
+        a_submission_whose_registry_does_not_answer_is_refused_after_a_timeout,
         jobs_of_one_request_read_each_plugin_once,
         no_route_answers_while_keys_are_out_of_reach,
         keys_that_get_out_of_reach_during_a_request_end_it,
@@ -103,8 +107,17 @@ impl PluginRegistry for SharedRegistry {
 async fn host(
     before: impl Fn(&TenantName) -> BoxFuture<'static, Result<(), StoreError>> + Send + Sync + 'static,
 ) -> anyhow::Result<(TestHost, Arc<SharedRegistry>)> {
+    host_at(Arc::new(SystemClock::default()), before).await
+}
+
+/// The same with this clock.
+async fn host_at(
+    clock: Arc<dyn Clock>,
+    before: impl Fn(&TenantName) -> BoxFuture<'static, Result<(), StoreError>> + Send + Sync + 'static,
+) -> anyhow::Result<(TestHost, Arc<SharedRegistry>)> {
     let mut registry = None;
     let host = TestHost::replacing(Arc::new(ScriptedRuntime::default()), |parts, _| {
+        parts.jobs.clock = clock;
         let (inner, reads) = (parts.registry.clone(), AtomicUsize::new(0));
         let shared = Arc::new(SharedRegistry { inner, before: Box::new(before), reads });
         parts.registry = shared.clone();
@@ -222,6 +235,33 @@ async fn a_slow_registry_delays_only_the_tenants_that_wait_for_it() -> anyhow::R
     };
     let (slow, ()) = tokio::try_join!(slow, others)?;
     slow.ok(202)?;
+    Ok(())
+}
+
+async fn a_submission_whose_registry_does_not_answer_is_refused_after_a_timeout()
+-> anyhow::Result<()> {
+    let (clock, hangs) = (TestClock::default(), Arc::new(AtomicBool::new(false)));
+    let (asked, is_hung) = (Arc::new(Notify::new()), hangs.clone());
+    let reading = asked.clone();
+    let (host, _) = host_at(Arc::new(clock.clone()), move |_| {
+        if is_hung.load(Ordering::SeqCst) {
+            reading.notify_one();
+            return Box::pin(std::future::pending());
+        }
+        Box::pin(async { Ok(()) })
+    })
+    .await?;
+    hangs.store(true, Ordering::SeqCst);
+    let submission = post(&host, "/v1/jobs", json!({ "plugin": "p" }));
+    let time_passes = async {
+        asked.notified().await;
+        clock.advance(Duration::from_secs(10));
+        Ok(())
+    };
+    let (answer, ()) = tokio::try_join!(submission, time_passes)?;
+    assert_eq!(answer.code(503)?, "store_unavailable");
+    hangs.store(false, Ordering::SeqCst);
+    post(&host, "/v1/jobs", json!({ "plugin": "p", "delay_ms": 3_600_000 })).await?.ok(202)?;
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use async_trait::async_trait;
 use jobwright::store::memory::MemoryStore;
 use jobwright_core::attempt::AttemptRecord;
@@ -11,7 +11,7 @@ use jobwright_core::job::{Job, JobState};
 use jobwright_core::log::LogBuffer;
 use jobwright_core::outcome::OutcomeKind;
 use jobwright_core::services::{Capabilities, CapabilityProvider};
-use jobwright_core::store::StoreError;
+use jobwright_core::store::{JobReads as _, StoreError};
 use jobwright_tests::{ScriptedRuntime, TestClock, TestHost, tests};
 use libtest_mimic::Trial;
 use serde_json::json;
@@ -22,6 +22,7 @@ use super::Fixture;
 pub fn trials() -> Vec<Trial> {
     tests![
         an_attempt_whose_grants_cannot_be_read_is_released_and_does_not_start,
+        an_attempt_whose_grants_do_not_come_is_released_after_a_timeout,
         an_attempt_that_waits_for_its_grants_is_stopped_by_a_cancel,
     ]
 }
@@ -88,6 +89,21 @@ async fn an_attempt_whose_grants_cannot_be_read_is_released_and_does_not_start()
     fixture.clock.advance(Duration::from_secs(10));
     fixture.begins().await?.succeed();
     assert_eq!(fixture.host.finalized(&id).await?["state"], "completed");
+    Ok(())
+}
+
+async fn an_attempt_whose_grants_do_not_come_is_released_after_a_timeout() -> anyhow::Result<()> {
+    let (fixture, grants) = fixture(Reach::Hangs).await?;
+    let id = fixture.submit(json!({})).await?;
+    grants.asked.notified().await;
+    fixture.clock.advance(Duration::from_secs(9));
+    let job = fixture.store.get(id.parse()?).await?.context("the job is known")?;
+    assert_eq!(job.lifecycle.state, JobState::Running);
+    fixture.clock.advance(Duration::from_secs(1));
+    let job = fixture.rests(&id).await?;
+    assert_eq!((job.lifecycle.refused, job.lifecycle.failures), (1, 0), "it is not counted");
+    let error = job.attempts[0].error.as_ref().map(|error| error.code.as_str());
+    assert_eq!(error, Some("grants_unavailable"));
     Ok(())
 }
 

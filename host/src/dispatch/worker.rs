@@ -21,6 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::in_flight::{Enlisted, Running, Traces};
 use super::{DispatchSettings, Dispatcher, PAGE_BYTES};
+use crate::parts::in_time;
 
 /// The pause before a verdict is written again after an error of the store.
 const FINISH_RETRY: Duration = Duration::from_millis(500);
@@ -33,6 +34,9 @@ const GATHER: Duration = Duration::from_millis(1);
 const DETERMINISM_WITHDRAWN: &[u8] =
     b"WARN: jobwright: deterministic mode is no longer allowed by the plugin's settings: this attempt has \
       the real clock and random bytes of its own\n";
+
+/// The code of the error of an attempt whose grants cannot be read.
+const GRANTS_UNAVAILABLE: &str = "grants_unavailable";
 
 /// When to claim next.
 struct NextClaim {
@@ -209,16 +213,17 @@ impl Dispatcher {
     ) -> Result<Capabilities, Outcome> {
         let opened = tokio::select! {
             biased;
-            opened = self.parts.grantor.open(job, log) => opened,
+            opened = in_time(&*self.parts.clock, self.parts.grantor.open(job, log)) => opened,
             reason = signal.wait() => return Err(match reason {
                 StopReason::Cancelled => Outcome::Cancelled,
                 StopReason::Interrupted | StopReason::SwitchedOff => Outcome::Interrupted,
             }),
         };
         opened.map_err(|error| {
-            tracing::warn!(job = %job.id, %error, "cannot read the grants of a plugin");
+            // The cause is for the log only, which has one line for many attempts.
+            self.refusals.note(GRANTS_UNAVAILABLE, &error.to_string());
             let message = "the host cannot read the grants of the plugin at present";
-            let error = AttemptError::new("grants_unavailable", message);
+            let error = AttemptError::new(GRANTS_UNAVAILABLE, message);
             Outcome::Refused { error, transient: true }
         })
     }

@@ -49,7 +49,7 @@ impl Checks {
 
     /// The plugins of a tenant, for one submission.
     pub(super) fn plugins<'a>(&'a self, tenant: &'a TenantName) -> InstalledPlugins<'a> {
-        InstalledPlugins::of(&*self.parts.registry, tenant)
+        InstalledPlugins::of(&self.parts, tenant)
     }
 
     /// The job that was accepted under this key before.
