@@ -19,6 +19,10 @@ use super::in_flight::Traces;
 /// The interval at which logs, progress and checkpoints are saved: a crash loses at most the last second.
 const SAVE_INTERVAL: Duration = Duration::from_secs(1);
 
+/// The interval of signs of life: a tenth of the time after the start of an attempt in which the death of the host
+/// counts against its job.
+const SIGN_INTERVAL: Duration = Duration::from_secs(1);
+
 /// How long a heartbeat waits for a claim to end, which usually takes milliseconds. After this timeout it renews
 /// the leases, but leaves reclaiming to the next heartbeat.
 const CLAIM_TIMEOUT: Duration = Duration::from_secs(1);
@@ -69,21 +73,29 @@ impl Dispatcher {
         }
     }
 
-    /// Saves the new logs, progress and checkpoints of the attempts in flight, and records that the host is
-    /// alive.
+    /// Saves the new logs, progress and checkpoints of the attempts in flight.
     pub(super) async fn saves(self: Arc<Self>) {
         let logged = Mutex::new(HashMap::new());
         self.repeat(SAVE_INTERVAL, || self.save(&logged)).await;
     }
 
-    async fn save(&self, logged: &Mutex<HashMap<(JobId, u32), u64>>) {
-        let traces = self.in_flight.traces();
-        if !traces.is_empty()
+    /// Records every second that the host is alive, while it runs attempts. It does not wait for logs and progress
+    /// to be saved, which can take longer on a slow disk.
+    pub(super) async fn signs_of_life(self: Arc<Self>) {
+        self.repeat(SIGN_INTERVAL, || self.sign_of_life()).await;
+    }
+
+    async fn sign_of_life(&self) {
+        if !self.in_flight.is_empty()
             && let Err(error) =
                 self.parts.store.alive(self.random.host, self.parts.clock.now()).await
         {
             tracing::warn!(%error, "cannot record that the host is alive");
         }
+    }
+
+    async fn save(&self, logged: &Mutex<HashMap<(JobId, u32), u64>>) {
+        let traces = self.in_flight.traces();
         let mut logged = logged.lock().await;
         let mut current = HashMap::with_capacity(traces.len());
         for (lease, Traces { log, report }) in traces {

@@ -119,6 +119,11 @@ impl InFlight {
         self.lock().running.values().for_each(|attempt| attempt.stop.raise(reason));
     }
 
+    /// Whether no attempt is in flight.
+    pub(super) fn is_empty(&self) -> bool {
+        self.lock().running.is_empty()
+    }
+
     /// The leases in flight.
     pub(super) fn leases(&self) -> Vec<Lease> {
         self.lock().running.values().map(|attempt| attempt.lease).collect()

@@ -140,6 +140,7 @@ impl Dispatcher {
         let background = tokio::task::JoinSet::from_iter([
             spawnable(shared.clone().heartbeats()),
             spawnable(shared.clone().saves()),
+            spawnable(shared.clone().signs_of_life()),
             spawnable(shared.clone().pruning()),
         ]);
         shared.claims(stopping).await;
