@@ -81,7 +81,6 @@ fn enqueue(queue: &mut Queue, labels: &[Arc<JobLabels>], capacity: &Arc<Capacity
     for (n, labels) in (0..JOBS).zip(labels.iter().cycle()) {
         let permit = capacity.readmit(labels, 0);
         let entry = Entry {
-            labels: labels.clone(),
             priority: Priority::default(),
             memory_bytes: 64 << 20,
             payload_bytes: 100,

@@ -55,7 +55,6 @@ impl<R: Rows> Ledger<R> {
         }
         let id = job.id;
         let entry = Entry {
-            labels: permit.labels().clone(),
             priority: job.spec.priority,
             memory_bytes: job.spec.limits.host_bytes(),
             payload_bytes: job.payload.bytes.len() as u64,

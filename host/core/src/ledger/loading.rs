@@ -195,7 +195,6 @@ fn entry(capacity: &Arc<Capacity>, found: FoundJob) -> Entry {
     let FoundJob { job, row, payload_bytes, .. } = found;
     let permit = capacity.readmit(&(&*job.spec).into(), job.spec.held_bytes(payload_bytes));
     Entry {
-        labels: permit.labels().clone(),
         permit,
         priority: job.spec.priority,
         memory_bytes: job.spec.limits.host_bytes(),

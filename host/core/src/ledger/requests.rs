@@ -75,7 +75,6 @@ impl<R: Rows> Ledger<R> {
         let has_completed = job.has_completed();
         job.lifecycle.redrive(now);
         let entry = Entry {
-            labels: permit.labels().clone(),
             priority: job.spec.priority,
             memory_bytes: job.spec.limits.host_bytes(),
             payload_bytes,

@@ -68,7 +68,7 @@ impl Queue {
     /// Moves a job out of its lane if a hold covers it that is still being swept.
     fn sets_aside(&mut self, id: JobId) -> bool {
         let slot = self.slots.get(&id).filter(|_| self.is_sweeping());
-        let is_covered = slot.is_some_and(|slot| self.is_set_aside(&slot.entry.labels));
+        let is_covered = slot.is_some_and(|slot| self.is_set_aside(slot.entry.labels()));
         if is_covered {
             self.replace(id);
         }
@@ -82,9 +82,10 @@ impl Queue {
         let slot = self.slots.get_mut(&due.id)?;
         let (wait, place) = (slot.wait(due.id), slot.place(self.head_start));
         let entry = &mut slot.entry;
-        let key = (entry.labels.tenant.clone(), entry.labels.queue.clone());
+        let labels = entry.labels();
+        let key = (labels.tenant.clone(), labels.queue.clone());
         self.loads.entry(key).or_default().begin(&wait);
-        let served = Served { labels: &entry.labels, place, due, host };
+        let served = Served { labels, place, due, host };
         self.lanes.serve(&served, |shares| order::begin(due, shares, room, now));
         self.running.insert((expires_at, due.id));
         self.hosts.begin(host, due.id, due.trust != Trust::Trusted);

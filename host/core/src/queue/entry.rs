@@ -17,8 +17,6 @@ use crate::job::state::JobState;
 /// The scheduling facts of an unfinished job.
 #[derive(Debug)]
 pub struct Entry {
-    /// Its tenant, queue and plugin.
-    pub labels: Arc<JobLabels>,
     /// Its priority.
     pub priority: Priority,
     /// The memory of the host that an attempt may use, in bytes.
@@ -29,7 +27,7 @@ pub struct Entry {
     pub lifecycle: Lifecycle,
     /// The number of its row, which is also the order of arrival.
     pub row: u64,
-    /// Its place, given back when the entry goes.
+    /// Its place, given back when the entry goes; it names the tenant, queue and plugin.
     pub permit: Permit,
 }
 
@@ -47,11 +45,17 @@ pub struct Standing {
 }
 
 impl Entry {
+    /// Its tenant, queue and plugin.
+    #[must_use]
+    pub fn labels(&self) -> &Arc<JobLabels> {
+        self.permit.labels()
+    }
+
     /// The standing of the job.
     #[must_use]
     pub fn standing(&self) -> Standing {
         Standing {
-            labels: self.labels.clone(),
+            labels: self.labels().clone(),
             payload_bytes: self.payload_bytes,
             lifecycle: self.lifecycle.clone(),
             row: self.row,

@@ -48,7 +48,7 @@ impl Queue {
         let looked = self.slots.range((from, Bound::Unbounded)).take(SWEPT);
         let looked: Vec<_> = looked
             .map(|(id, slot)| {
-                (*id, slot.home() == Some(Home::Waiting) && hold.covers(&slot.entry.labels))
+                (*id, slot.home() == Some(Home::Waiting) && hold.covers(slot.entry.labels()))
             })
             .collect();
         for (id, _) in looked.iter().filter(|(_, covered)| *covered) {
@@ -69,7 +69,7 @@ impl Queue {
     #[must_use]
     pub fn covered(&self, hold: &Hold, most: usize) -> Vec<JobId> {
         let covered = self.slots.iter().filter(|(_, slot)| {
-            slot.entry.lifecycle.cancel_requested_at.is_none() && hold.covers(&slot.entry.labels)
+            slot.entry.lifecycle.cancel_requested_at.is_none() && hold.covers(slot.entry.labels())
         });
         covered.map(|(id, _)| *id).take(most).collect()
     }

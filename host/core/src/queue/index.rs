@@ -117,11 +117,11 @@ impl Queue {
         let answer = step(&mut slot);
         match slot.home() {
             Some(_) => {
-                let labels = slot.entry.labels.clone();
+                let labels = slot.entry.labels().clone();
                 self.place(id, slot);
                 self.lanes.forget_empty(&labels);
             }
-            None => self.forget_empty(&slot.entry.labels),
+            None => self.forget_empty(slot.entry.labels()),
         }
         Some(answer)
     }
@@ -154,18 +154,18 @@ impl Queue {
 
     fn place_running(&mut self, id: JobId, slot: &mut Slot) {
         slot.entry.permit.shift(Side::Due);
-        self.load(&slot.entry.labels).running += 1;
+        self.load(slot.entry.labels()).running += 1;
         self.running.insert((slot.expires_at, id));
         self.hosts.begin(slot.host(), id, slot.entry.lifecycle.is_suspect());
-        self.lanes.begin(&slot.entry.labels, slot.host(), slot.entry.memory_bytes);
+        self.lanes.begin(slot.entry.labels(), slot.host(), slot.entry.memory_bytes);
     }
 
     fn place_waiting(&mut self, id: JobId, slot: &mut Slot) {
         let wait = slot.wait(id);
         let is_due = self.clocks.have_reached(&wait);
         slot.entry.permit.shift(if is_due { Side::Due } else { Side::Parked });
-        self.load(&slot.entry.labels).add(wait, is_due);
-        let (labels, place, due) = (&slot.entry.labels, slot.place(self.head_start), slot.due(id));
+        self.load(slot.entry.labels()).add(wait, is_due);
+        let (labels, place, due) = (slot.entry.labels(), slot.place(self.head_start), slot.due(id));
         if !is_due {
             self.future.insert(wait);
         } else if self.is_set_aside(labels) {
@@ -180,16 +180,16 @@ impl Queue {
         let slot = self.slots.remove(&id)?;
         match slot.home()? {
             Home::Running => {
-                self.load(&slot.entry.labels).running -= 1;
+                self.load(slot.entry.labels()).running -= 1;
                 self.running.remove(&(slot.expires_at, id));
                 self.hosts.end(slot.host(), id);
-                self.lanes.end(&slot.entry.labels, slot.host(), slot.entry.memory_bytes);
+                self.lanes.end(slot.entry.labels(), slot.host(), slot.entry.memory_bytes);
             }
             Home::Waiting => {
                 let wait = slot.wait(id);
-                self.load(&slot.entry.labels).remove(&wait);
+                self.load(slot.entry.labels()).remove(&wait);
                 self.future.remove(&wait);
-                self.lanes.remove(&slot.entry.labels, &slot.place(self.head_start));
+                self.lanes.remove(slot.entry.labels(), &slot.place(self.head_start));
             }
         }
         Some(slot)

@@ -11,12 +11,11 @@ fn a_time_that_a_client_gave_is_one_of_the_wall_clock_and_a_span_is_not() {
     for set in [-hours, hours] {
         let mut fixture = Fixture::new();
         fixture.add(1, "a", 2, 50);
-        let (labels, permit) =
-            (labels("default", "b"), fixture.capacity.readmit(&labels("default", "b"), 0));
+        let permit = fixture.capacity.readmit(&labels("default", "b"), 0);
         let lifecycle = Lifecycle { on_wall: true, ..Lifecycle::new(at(50 + set)) };
         let priority = Priority::default();
         let (memory_bytes, payload_bytes, row) = (1, 0, 100);
-        let entry = Entry { labels, priority, memory_bytes, payload_bytes, lifecycle, row, permit };
+        let entry = Entry { priority, memory_bytes, payload_bytes, lifecycle, row, permit };
         fixture.queue.insert(id(2), entry, at(0));
         let mut claim = |now: i64| {
             let want = Claim { wall: at(now + set), ..want(now) };
@@ -32,12 +31,11 @@ fn a_time_that_a_client_gave_is_one_of_the_wall_clock_and_a_span_is_not() {
 fn a_job_for_a_time_counts_as_scheduled_until_the_wall_clock_reaches_it() {
     for (set, depths) in [(-7200, (1, 0)), (7200, (0, 1))] {
         let mut fixture = Fixture::new();
-        let (labels, permit) =
-            (labels("default", "a"), fixture.capacity.readmit(&labels("default", "a"), 0));
+        let permit = fixture.capacity.readmit(&labels("default", "a"), 0);
         let lifecycle = Lifecycle { on_wall: true, ..Lifecycle::new(at(3600)) };
         let priority = Priority::default();
         let (memory_bytes, payload_bytes, row) = (1, 0, 100);
-        let entry = Entry { labels, priority, memory_bytes, payload_bytes, lifecycle, row, permit };
+        let entry = Entry { priority, memory_bytes, payload_bytes, lifecycle, row, permit };
         fixture.queue.insert(id(1), entry, at(0));
         // By the host's clock its time has come where it has not by the wall clock, and the reverse.
         let now = 3600 - set / 2;

@@ -91,11 +91,9 @@ pub(super) struct OfTenant<'a> {
 impl OfTenant<'_> {
     pub(super) fn add(self, n: u8, lane: &str, priority: u8, due: i64) {
         let Fixture { queue, rows, capacity } = self.fixture;
-        let labels = labels(self.tenant, lane);
-        let permit = capacity.readmit(&labels, 0);
+        let permit = capacity.readmit(&labels(self.tenant, lane), 0);
         *rows += 1;
         let entry = Entry {
-            labels,
             priority: priority.try_into().unwrap(),
             memory_bytes: u64::from(n),
             payload_bytes: 0,

@@ -46,10 +46,10 @@ impl Fixture {
             let lifecycle = &slot.entry.lifecycle;
             lifecycle.state == JobState::Available
                 && lifecycle.scheduled_at <= at(now)
-                && !self.is_held(&slot.entry.labels)
+                && !self.is_held(slot.entry.labels())
         });
         let running = |slot: &Slot| {
-            let lane = |other: &&Slot| other.entry.labels.queue == slot.entry.labels.queue;
+            let lane = |other: &&Slot| other.entry.labels().queue == slot.entry.labels().queue;
             self.queue
                 .slots
                 .values()
@@ -59,7 +59,7 @@ impl Fixture {
         };
         let head_start = self.queue.head_start;
         // Lanes that come before the claim have their turn by then.
-        let served = |slot: &Slot| self.queue.lanes.served(&slot.entry.labels);
+        let served = |slot: &Slot| self.queue.lanes.served(slot.entry.labels());
         due.min_by_key(|(_, slot)| (running(slot), served(slot), slot.place(head_start)))
             .map(|(id, _)| *id)
     }

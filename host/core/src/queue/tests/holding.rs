@@ -64,11 +64,10 @@ fn a_hold_on_code_skips_its_jobs_at_once_and_moves_them_in_steps() {
     });
     const COVERED: u64 = 2000;
     for n in 0..=COVERED {
-        let labels = if n < COVERED { held.clone() } else { other.clone() };
-        let permit = capacity.readmit(&labels, 0);
+        let permit = capacity.readmit(if n < COVERED { &held } else { &other }, 0);
         let (priority, lifecycle) = (Priority::default(), Lifecycle::new(at(0)));
         let (memory_bytes, payload_bytes, row) = (1, 0, n);
-        let entry = Entry { labels, priority, memory_bytes, payload_bytes, lifecycle, row, permit };
+        let entry = Entry { priority, memory_bytes, payload_bytes, lifecycle, row, permit };
         queue.insert(number(n), entry, at(0));
     }
     let hold = Hold::Plugin { tenant: held.tenant.clone(), plugin: held.plugin.clone() };
