@@ -35,9 +35,6 @@ const DETERMINISM_WITHDRAWN: &[u8] =
     b"WARN: jobwright: deterministic mode is no longer allowed by the plugin's settings: this attempt has \
       the real clock and random bytes of its own\n";
 
-/// The code of the error of an attempt whose grants cannot be read.
-const GRANTS_UNAVAILABLE: &str = "grants_unavailable";
-
 /// When to claim next.
 struct NextClaim {
     /// When the next job becomes due, if known.
@@ -221,9 +218,9 @@ impl Dispatcher {
         };
         opened.map_err(|error| {
             // The cause is for the log only, which has one line for many attempts.
-            self.refusals.note(GRANTS_UNAVAILABLE, &error.to_string());
+            self.refusals.note("store_unavailable", &error.to_string());
             let message = "the host cannot read the grants of the plugin at present";
-            let error = AttemptError::new(GRANTS_UNAVAILABLE, message);
+            let error = AttemptError::new("grants_unavailable", message);
             Outcome::Refused { error, transient: true }
         })
     }
