@@ -141,6 +141,7 @@ impl Host {
         lifecycle.claim(created_at);
         let (attempts, output, progress) = (vec![], None, None);
         let id = JobId::new(created_at);
+        let spec = Arc::new(spec);
         let job = Job { id, spec, created_at, lifecycle, attempts, output, progress };
         let attempt = Attempt {
             job,
