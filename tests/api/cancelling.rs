@@ -41,7 +41,7 @@ async fn a_waiting_job_is_cancelled_at_once() -> anyhow::Result<()> {
 async fn a_running_job_is_told_to_stop_and_then_cancelled() -> anyhow::Result<()> {
     let fixture = Fixture::new().await?;
     let id = fixture.submit(json!({})).await?;
-    let mut attempt = fixture.begins().await?;
+    let attempt = fixture.begins().await?;
     attempt.attempt.log.write(b"what it had written");
     let job = cancel(&fixture.host, &id).await?.ok(202)?;
     ensure!(!job["cancel_requested_at"].is_null(), "{job}");

@@ -41,7 +41,7 @@ async fn disabling_stops_attempts_and_jobs_wait_until_enabled() -> anyhow::Resul
         let fixture = Fixture::one_by_one().await?;
         let switch = &switches(&fixture.host).await?[n];
         let (first, second) = (fixture.submit(json!({})).await?, fixture.submit(json!({})).await?);
-        let mut running = fixture.begins().await?;
+        let running = fixture.begins().await?;
         // An empty body is accepted in every form.
         let nothing = ["", "null", "{}", "\u{feff}"][n];
         let off = post(&fixture.host, &format!("{switch}/disable"), nothing).await?.ok(200)?;

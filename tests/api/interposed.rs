@@ -155,7 +155,7 @@ forward! {
         claim(want: Claim, now: Timestamp) -> Claimed;
         renew(leases: Vec<Lease>, expires_at: Timestamp, now: Timestamp) -> Vec<Renewal>;
         alive(host: HostId, now: Timestamp) -> ();
-        finish(finish: Finish, now: Timestamp) -> Finished;
+        finish(finish: std::sync::Arc<Finish>, now: Timestamp) -> Finished;
         request_cancel(id: JobId, now: Timestamp) -> Option<CancelRequest>;
         cancel_covered(hold: Hold, now: Timestamp, most: usize) -> Vec<(JobId, CancelRequest)>;
         redrive(id: JobId, now: Timestamp) -> Option<Redriven>;

@@ -74,7 +74,7 @@ async fn a_cancelled_job_runs_again() -> anyhow::Result<()> {
     post(&fixture.host, &format!("/v1/jobs/{id}/cancel"), "").await?.ok(200)?;
     let job = retry(&fixture.host, &id).await?.ok(202)?;
     assert_eq!(job["cancel_requested_at"], Value::Null);
-    let mut attempt = fixture.begins().await?;
+    let attempt = fixture.begins().await?;
     // The earlier cancel request does not apply any more.
     ensure!(futures_util::FutureExt::now_or_never(attempt.stop.wait()).is_none());
     attempt.succeed();

@@ -207,7 +207,7 @@ impl Fixture {
         verdict: Verdict,
         now: Timestamp,
     ) -> Result<Finished, StoreError> {
-        self.store.finish(ending(leased, verdict, now), now).await
+        self.store.finish(ending(leased, verdict, now).into(), now).await
     }
 
     /// Enqueues a job, claims it and ends its only attempt.

@@ -231,7 +231,7 @@ impl Pair {
         let before = self.memory.get(finish.lease.job).await?.map(|job| job.lifecycle);
         let holds = before
             .is_some_and(|l| l.state == JobState::Running && l.attempt == finish.lease.attempt);
-        let answer = self.both(async |s| s.finish(finish.clone(), self.now).await).await?;
+        let answer = self.both(async |s| s.finish(finish.clone().into(), self.now).await).await?;
         ensure!((answer != Finished::LeaseLost) == holds, "{answer:?}, holds: {holds}");
         Ok(())
     }

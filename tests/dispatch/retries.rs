@@ -192,7 +192,7 @@ async fn a_scheduled_job_runs_at_its_time() -> anyhow::Result<()> {
 async fn an_attempt_whose_lease_was_lost_is_stopped_and_does_not_count() -> anyhow::Result<()> {
     let fixture = Fixture::new(|_| {}).await?;
     let id = fixture.submit(json!({})).await?;
-    let mut stalled = fixture.begins().await?;
+    let stalled = fixture.begins().await?;
     // As another host does if it believes that this one is dead.
     let late = fixture.clock.now() + Duration::from_secs(31);
     ensure!(fixture.store.reclaim_expired(late, 10).await?.len() == 1);

@@ -84,7 +84,7 @@ async fn attempts_that_outlast_the_grace_period_are_released_without_counting() 
     let grace = Duration::from_millis(10);
     let fixture = Fixture::new(|config| config.shutdown_grace = grace).await?;
     let id = fixture.submit(json!({})).await?;
-    let mut attempt = fixture.begins().await?;
+    let attempt = fixture.begins().await?;
     let Fixture { host, store, .. } = fixture;
     let stopping = tokio::spawn(host.stop());
     ensure!(attempt.stop.wait().await == StopReason::Interrupted);

@@ -158,7 +158,7 @@ fn peak(host: &HostProcess) -> anyhow::Result<u64> {
 async fn a_cancelled_attempt_is_told_to_stop() -> anyhow::Result<()> {
     let fixture = Fixture::new(|_| {}).await?;
     let id = fixture.submit(json!({})).await?;
-    let mut attempt = fixture.begins().await?;
+    let attempt = fixture.begins().await?;
     let answer = fixture.host.post(&format!("/v1/jobs/{id}/cancel"), json!(null)).await?;
     ensure!(answer.status() == StatusCode::ACCEPTED);
     ensure!(attempt.stop.wait().await == StopReason::Cancelled);

@@ -113,7 +113,7 @@ impl Runtime for ScriptedRuntime {
         Ok(())
     }
 
-    async fn run(&self, attempt: Attempt, mut stop: StopSignal) -> Ended {
+    async fn run(&self, attempt: Attempt, stop: StopSignal) -> Ended {
         let (end, ended) = oneshot::channel();
         let in_flight = InFlight { attempt, stop: stop.clone(), end };
         let told = async {

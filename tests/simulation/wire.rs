@@ -130,7 +130,7 @@ impl JobStore for Wire {
         Ok(())
     }
 
-    async fn finish(&self, finish: Finish, now: Timestamp) -> Result<Finished, StoreError> {
+    async fn finish(&self, finish: Arc<Finish>, now: Timestamp) -> Result<Finished, StoreError> {
         self.there().await?;
         let answer = self.world.at_once(self.world.store().finish(finish.clone(), now))?;
         let Lease { job, attempt, .. } = finish.lease;

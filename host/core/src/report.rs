@@ -3,12 +3,13 @@
 //!
 //! Guests may report at any rate: the latest report is kept, and stored periodically.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 use crate::text::cut;
 
@@ -66,7 +67,9 @@ pub struct TooLarge {
 pub struct ProgressReporter {
     most: u64,
     state: Mutex<State>,
-    asks: watch::Sender<bool>,
+    /// Whether the guest polls for cancellation.
+    asks: AtomicBool,
+    asked: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -84,7 +87,8 @@ impl ProgressReporter {
     #[must_use]
     pub fn new(checkpoint: Option<Bytes>, most: u64) -> Self {
         let state = State { found: checkpoint, ..State::default() };
-        Self { most, state: Mutex::new(state), asks: watch::Sender::new(false) }
+        let (asks, asked) = (AtomicBool::new(false), Notify::new());
+        Self { most, state: Mutex::new(state), asks, asked }
     }
 
     /// How long a checkpoint may be, in bytes.
@@ -131,20 +135,24 @@ impl ProgressReporter {
     pub fn ask(&self) {
         // Guests ask again and again.
         if !self.asks() {
-            self.asks.send_replace(true);
+            self.asks.store(true, Ordering::Release);
+            self.asked.notify_waiters();
         }
     }
 
     /// Whether the guest polls for cancellation.
     #[must_use]
     pub fn asks(&self) -> bool {
-        *self.asks.borrow()
+        self.asks.load(Ordering::Acquire)
     }
 
     /// Waits until the guest polls for cancellation.
     pub async fn asked(&self) {
-        // The sender is ours, so this never fails.
-        let _ = self.asks.subscribe().wait_for(|asks| *asks).await;
+        // Made before the flag is read, so that no change in between is missed.
+        let asked = self.asked.notified();
+        if !self.asks() {
+            asked.await;
+        }
     }
 
     /// The reports since the last call, to be stored.

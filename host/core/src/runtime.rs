@@ -2,11 +2,13 @@
 
 mod unusable;
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 use crate::attempt::Attempt;
 use crate::digest::Digest;
@@ -110,11 +112,29 @@ impl StopReason {
 
 /// The holder's end: raises the signal.
 #[derive(Debug)]
-pub struct Stop(watch::Sender<Signal>);
+pub struct Stop(Arc<Shared>);
 
 /// The attempt's end: sees the signal.
 #[derive(Debug, Clone)]
-pub struct StopSignal(watch::Receiver<Signal>);
+pub struct StopSignal {
+    shared: Arc<Shared>,
+    /// The signal when [`Self::changed`] last returned.
+    seen: Signal,
+}
+
+/// One `Notify`, where a watch channel has ten: every attempt has a signal, and few are ever raised.
+#[derive(Debug)]
+struct Shared {
+    signal: Mutex<Signal>,
+    changed: Notify,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Signal> {
+        // Every change leaves it consistent.
+        self.signal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Signal {
@@ -130,8 +150,9 @@ impl Stop {
     /// A signal that is not raised yet.
     #[must_use]
     pub fn new() -> (Self, StopSignal) {
-        let (sender, receiver) = watch::channel(Signal::None);
-        (Self(sender), StopSignal(receiver))
+        let shared = Shared { signal: Mutex::new(Signal::None), changed: Notify::new() };
+        let shared = Arc::new(shared);
+        (Self(shared.clone()), StopSignal { shared, seen: Signal::None })
     }
 
     /// Notifies an attempt that polls for it that the host is about to stop. The attempt may continue.
@@ -149,13 +170,12 @@ impl Stop {
     }
 
     fn change(&self, when: impl FnOnce(Signal) -> bool, to: Signal) {
-        self.0.send_if_modified(|now| {
-            let changes = when(*now);
-            if changes {
-                *now = to;
-            }
-            changes
-        });
+        let mut signal = self.0.lock();
+        if when(*signal) {
+            *signal = to;
+            drop(signal);
+            self.0.changed.notify_waiters();
+        }
     }
 }
 
@@ -163,7 +183,7 @@ impl StopSignal {
     /// The reason, if the signal was raised.
     #[must_use]
     pub fn raised(&self) -> Option<StopReason> {
-        match *self.0.borrow() {
+        match self.now() {
             Signal::Raised(reason) => Some(reason),
             Signal::None | Signal::Notice => None,
         }
@@ -172,35 +192,50 @@ impl StopSignal {
     /// The reason, if the signal was raised or will soon be.
     #[must_use]
     pub fn noticed(&self) -> Option<StopReason> {
-        match *self.0.borrow() {
+        match self.now() {
             Signal::Raised(reason) => Some(reason),
             Signal::Notice => Some(StopReason::Interrupted),
             Signal::None => None,
         }
     }
 
-    /// Waits until [`Self::raised`] or [`Self::noticed`] may have changed; for ever, if its holder is gone.
+    /// Waits until [`Self::raised`] or [`Self::noticed`] has changed since the last call.
     pub async fn changed(&mut self) {
-        if self.0.changed().await.is_err() {
-            std::future::pending().await
-        }
+        let seen = self.seen;
+        self.seen = self.until(|now| (now != seen).then_some(now)).await;
     }
 
     /// Waits until the signal is raised for a reason that leaves no grace; for ever, if it never is.
-    pub async fn wait_without_grace(&mut self) {
-        let at_once =
-            |now: &Signal| matches!(now, Signal::Raised(reason) if !reason.leaves_grace());
-        if self.0.wait_for(at_once).await.is_err() {
-            std::future::pending().await
-        }
+    pub async fn wait_without_grace(&self) {
+        let at_once = |now| match now {
+            Signal::Raised(reason) => (!reason.leaves_grace()).then_some(()),
+            Signal::None | Signal::Notice => None,
+        };
+        self.until(at_once).await;
     }
 
     /// Waits until the signal is raised; for ever, if its holder is gone without raising it.
-    pub async fn wait(&mut self) -> StopReason {
-        let raised = self.0.wait_for(|now| matches!(now, Signal::Raised(_))).await.map(|now| *now);
-        match raised {
-            Ok(Signal::Raised(reason)) => reason,
-            _ => std::future::pending().await,
+    pub async fn wait(&self) -> StopReason {
+        let raised = |now| match now {
+            Signal::Raised(reason) => Some(reason),
+            Signal::None | Signal::Notice => None,
+        };
+        self.until(raised).await
+    }
+
+    fn now(&self) -> Signal {
+        *self.shared.lock()
+    }
+
+    /// Waits until the signal is one of which `find` makes something.
+    async fn until<T>(&self, find: impl Fn(Signal) -> Option<T>) -> T {
+        loop {
+            // Made before the signal is read, so that no change in between is missed.
+            let changed = self.shared.changed.notified();
+            if let Some(found) = find(self.now()) {
+                return found;
+            }
+            changed.await;
         }
     }
 }

@@ -23,7 +23,7 @@ const SAVE_INTERVAL: Duration = Duration::from_secs(1);
 /// counts against its job.
 const SIGN_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long a heartbeat waits for a claim to end, which usually takes milliseconds. After this timeout it renews
+/// How long a heartbeat waits for claims to end, which usually takes milliseconds. After this timeout it renews
 /// the leases, but leaves reclaiming to the next heartbeat.
 const CLAIM_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -32,13 +32,13 @@ impl Dispatcher {
     /// on the threads of guests, so they cannot delay it.
     ///
     /// The order matters: a process that was suspended for longer than a lease must not reclaim its own
-    /// attempts when it resumes. Both steps use the same time, and wait for a claim in progress.
+    /// attempts when it resumes. Both steps use the same time, and wait for claims in progress.
     pub(super) async fn heartbeats(self: Arc<Self>) {
         self.repeat(self.settings.heartbeat, || self.heartbeat()).await;
     }
 
     async fn heartbeat(&self) {
-        let no_claim = tokio::time::timeout(CLAIM_TIMEOUT, self.claiming.lock()).await;
+        let no_claim = tokio::time::timeout(CLAIM_TIMEOUT, self.claiming.write()).await;
         let now = self.parts.clock.now();
         if self.renew(now).await && no_claim.is_ok() {
             self.reap(now).await;

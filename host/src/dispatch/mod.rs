@@ -2,13 +2,15 @@
 //!
 //! | module | owns |
 //! |---|---|
-//! | [`worker`] | the claim loop, and an attempt from its claim to its verdict |
+//! | [`claims`] | the claim loop |
+//! | [`worker`] | an attempt, from its claim to its verdict |
 //! | [`in_flight`] | the attempts in flight, and stopping them |
 //! | [`heartbeat`] | renewing leases; saving logs, progress and checkpoints |
 //! | [`reaper`] | reclaiming expired leases; removing finalized jobs after their retention |
 //!
 //! An attempt begins when a claim finds a job for which there is a permit of `slots` and enough of `memory`.
 
+mod claims;
 pub mod heartbeat;
 mod in_flight;
 pub mod reaper;
@@ -16,6 +18,7 @@ pub mod worker;
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use jobwright_core::change::Listener;
@@ -24,7 +27,7 @@ use jobwright_core::host::HostId;
 use jobwright_core::limits::Limits;
 use jobwright_core::runtime::StopReason;
 use jobwright_core::seed::SeedKey;
-use tokio::sync::{Mutex, Semaphore, watch};
+use tokio::sync::{RwLock, Semaphore, watch};
 
 use self::in_flight::InFlight;
 use crate::events::WakeUps;
@@ -84,9 +87,12 @@ pub struct Dispatcher {
     memory: Arc<Semaphore>,
     /// One permit for each verdict that is not committed yet.
     finishing: Semaphore,
-    /// Locked from a claim until its attempts are in flight. Nothing is reclaimed meanwhile: if the store was
+    /// Read-locked from a claim until its attempts are in flight. Nothing is reclaimed meanwhile: if the store was
     /// slow, the leases of the claim may have expired already.
-    claiming: Mutex<()>,
+    claiming: RwLock<()>,
+    /// Whether the latest claim left jobs that are due. If not, free slots need no claim: what makes a job due
+    /// notifies the claim loop, and so does the end of an attempt that made others wait.
+    has_more: AtomicBool,
     refusals: Refusals,
 }
 
@@ -125,7 +131,8 @@ impl Dispatcher {
             slots: Arc::new(Semaphore::new(settings.slots as usize)),
             memory: Arc::new(Semaphore::new(pages.min(Semaphore::MAX_PERMITS))),
             finishing: Semaphore::new(MAX_FINISHING as usize),
-            claiming: Mutex::default(),
+            claiming: RwLock::default(),
+            has_more: AtomicBool::default(),
             refusals: Refusals::default(),
             settings,
         }

@@ -1,52 +1,40 @@
-//! The claim loop, and one attempt from its claim to its verdict.
+//! One attempt, from its claim to its verdict.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use jobwright_core::attempt::{Attempt, AttemptRecord, Lease, Start};
-use jobwright_core::clock::{Timestamp, after, until};
+use jobwright_core::clock::{after, until};
 use jobwright_core::grant::Grants;
 use jobwright_core::hold::JobLabels;
 use jobwright_core::job::{Job, Payload};
 use jobwright_core::limits::Limits;
 use jobwright_core::log::{LogBuffer, LogSnapshot};
 use jobwright_core::outcome::{AttemptError, Outcome, OutcomeKind, Usage, millis};
-use jobwright_core::queue::{Reserve, Room};
 use jobwright_core::report::ProgressReporter;
 use jobwright_core::retry;
 use jobwright_core::runtime::{Ended, Stop, StopReason, StopSignal};
 use jobwright_core::services::Capabilities;
-use jobwright_core::store::{Claim, Claimed, Finish, Finished, Leased};
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use jobwright_core::store::{Finish, Finished, Leased};
+use tokio::sync::OwnedSemaphorePermit;
 
+use super::Dispatcher;
 use super::in_flight::{Enlisted, Running, Traces};
-use super::{DispatchSettings, Dispatcher, PAGE_BYTES};
 use crate::parts::in_time;
 
 /// The pause before a verdict is written again after an error of the store.
 const FINISH_RETRY: Duration = Duration::from_millis(500);
-
-/// The pause between claims while jobs wait and less than half of the slots are free, so that a claim takes
-/// many jobs: each costs a commit of the store. It is shorter than a commit, and there is none under light load.
-const GATHER: Duration = Duration::from_millis(1);
 
 /// Logged to an attempt whose job was accepted as deterministic, if the plugin no longer allows that.
 const DETERMINISM_WITHDRAWN: &[u8] =
     b"WARN: jobwright: deterministic mode is no longer allowed by the plugin's settings: this attempt has \
       the real clock and random bytes of its own\n";
 
-/// When to claim next.
-struct NextClaim {
-    /// When the next job becomes due, if known.
-    next_due: Option<Timestamp>,
-    /// Whether jobs may be due that were not claimed.
-    more: bool,
-}
-
 /// The permits of an attempt while its guest runs.
-struct Permits {
-    _slot: OwnedSemaphorePermit,
-    _memory: OwnedSemaphorePermit,
+pub(super) struct Permits {
+    pub(super) _slot: OwnedSemaphorePermit,
+    pub(super) _memory: OwnedSemaphorePermit,
 }
 
 /// An attempt in flight, before it runs.
@@ -76,83 +64,8 @@ struct Started {
 }
 
 impl Dispatcher {
-    /// The claim loop: claims when there may be jobs to run and permits for them, until `stopping` is true.
-    pub(super) async fn claims(self: &Arc<Self>, mut stopping: watch::Receiver<bool>) {
-        let mut polls = true;
-        while !*stopping.borrow() {
-            let next = self.claim_and_start(polls).await;
-            let poll = after(self.parts.clock.now(), self.settings.poll);
-            let wake_at = next.next_due.map_or(poll, |due| due.min(poll));
-            polls = tokio::select! {
-                // A random choice between ready branches would make histories irreproducible.
-                biased;
-                () = self.wake_ups.work.notified() => false,
-                () = self.parts.clock.sleep_until(wake_at) => true,
-                _ = stopping.changed() => false,
-            };
-            let free = self.slots.available_permits();
-            if next.more && free * 2 < self.settings.slots as usize {
-                tokio::time::sleep(GATHER).await;
-            }
-        }
-    }
-
-    /// Starts as many attempts as there are permits for. Without a free slot it claims only if it `polls`: the
-    /// store then moves jobs that have become due from the bound of parked jobs to that of due ones.
-    async fn claim_and_start(self: &Arc<Self>, polls: bool) -> NextClaim {
-        // Only this loop acquires permits, so free ones stay free.
-        let slots = self.slots.available_permits();
-        if slots == 0 && !polls {
-            return NextClaim { next_due: None, more: true };
-        }
-        let _claiming = self.claiming.lock().await;
-        let now = self.parts.clock.now();
-        let Claimed { leased, next_due, more } =
-            match self.parts.store.claim(self.claim_for(slots, now), now).await {
-                Ok(claimed) => claimed,
-                Err(error) => {
-                    tracing::warn!(%error, "cannot claim");
-                    return NextClaim { next_due: None, more: false };
-                }
-            };
-        for leased in leased {
-            self.start(leased);
-        }
-        NextClaim { next_due, more: more || slots == 0 }
-    }
-
-    /// A claim of as much as `slots` free slots and the free memory can run.
-    fn claim_for(&self, slots: usize, now: Timestamp) -> Claim {
-        let DispatchSettings { slots: all, memory_bytes, reserved_slots, .. } = self.settings;
-        let room = Room { attempts: all as usize, memory_bytes };
-        Claim {
-            host: self.random.host,
-            max: slots,
-            memory_bytes: self.memory.available_permits() as u64 * PAGE_BYTES,
-            idle: slots == all as usize,
-            reserve: Reserve::new(room, reserved_slots as usize)
-                .fitting(Limits::DEFAULT.host_bytes()),
-            expires_at: after(now, self.settings.lease),
-            wall: self.parts.clock.wall(),
-        }
-    }
-
     /// Starts an attempt in a task of its own.
-    fn start(self: &Arc<Self>, leased: Leased) {
-        let bytes = leased.job.spec.limits.host_bytes();
-        let pages = u32::try_from(bytes.div_ceil(PAGE_BYTES)).unwrap_or(u32::MAX);
-        let slot = self.slots.clone().try_acquire_owned();
-        // A limit that is not whole pages may take one page more than the claim counted.
-        let memory = self.memory.clone().try_acquire_many_owned(
-            pages.min(u32::try_from(self.memory.available_permits()).unwrap_or(u32::MAX)),
-        );
-        let (Ok(slot), Ok(memory)) = (slot, memory) else {
-            // Only this loop acquires permits, so this is a defect. The lease expires and is reclaimed.
-            tracing::error!(job = %leased.job.id, "a claimed job has no permits; it is reclaimed \
-                                                   when its lease expires");
-            return;
-        };
-        let permits = Permits { _slot: slot, _memory: memory };
+    pub(super) fn start(self: &Arc<Self>, leased: Leased, permits: Permits) {
         let begun = self.enlist(leased);
         tokio::spawn(Box::pin(self.clone().attempt(begun, permits)));
     }
@@ -174,8 +87,8 @@ impl Dispatcher {
 
     /// Runs an attempt, and records how it ended.
     async fn attempt(self: Arc<Self>, begun: Begun, permits: Permits) {
-        let Begun { lease, job, payload, limits, traces, resumed, mut signal, enlisted } = begun;
-        let opened = self.open(&job, &traces.log, &mut signal).await;
+        let Begun { lease, job, payload, limits, traces, resumed, signal, enlisted } = begun;
+        let opened = self.open(&job, &traces.log, &signal).await;
         let grants = opened.as_ref().map(|granted| granted.grants.clone()).unwrap_or_default();
         let start = self.start_of(&job, lease.attempt, &grants);
         let (ended, start) = match opened {
@@ -192,12 +105,14 @@ impl Dispatcher {
         // committed.
         let _finishing = self.finishing.acquire().await;
         drop(permits);
-        self.wake_ups.work.notify_one();
+        if self.has_more.load(Ordering::Relaxed) {
+            self.wake_ups.work.notify_one();
+        }
         self.save_log(lease, started.traces.log.snapshot()).await;
         if let (OutcomeKind::Refused, Some(error)) = (finish.record.outcome, &finish.record.error) {
             self.refusals.note(&error.code, &error.message);
         }
-        self.finish(finish).await;
+        self.finish(Arc::new(finish)).await;
         drop(enlisted);
     }
 
@@ -206,7 +121,7 @@ impl Dispatcher {
         &self,
         job: &Job,
         log: &Arc<LogBuffer>,
-        signal: &mut StopSignal,
+        signal: &StopSignal,
     ) -> Result<Capabilities, Outcome> {
         let opened = tokio::select! {
             biased;
@@ -269,7 +184,7 @@ impl Dispatcher {
     }
 
     /// Writes a verdict, and repeats that while the store is unavailable: otherwise the attempt would be lost.
-    async fn finish(&self, finish: Finish) {
+    async fn finish(&self, finish: Arc<Finish>) {
         loop {
             match self.parts.store.finish(finish.clone(), self.parts.clock.now()).await {
                 Ok(Finished::Recorded(_)) => return,

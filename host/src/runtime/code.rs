@@ -120,7 +120,7 @@ impl<R: Ready> CodeCache<R> {
     pub(super) async fn of_attempt(
         &self,
         attempt: &Attempt,
-        stop: &mut StopSignal,
+        stop: &StopSignal,
     ) -> Result<Arc<R>, Outcome> {
         let key = CodeKey::of(attempt);
         if let Some(code) = self.ready.ready(&key) {

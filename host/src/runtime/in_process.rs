@@ -93,9 +93,9 @@ impl Runtime for InProcessRuntime {
 }
 
 impl Host {
-    async fn attempt(self: Arc<Self>, attempt: Attempt, mut stop: StopSignal) -> Ended {
+    async fn attempt(self: Arc<Self>, attempt: Attempt, stop: StopSignal) -> Ended {
         let watch = Stopwatch::start();
-        let ready = self.code_cache.of_attempt(&attempt, &mut stop).await;
+        let ready = self.code_cache.of_attempt(&attempt, &stop).await;
         let compile_ms = millis(watch.elapsed());
         let mut ended = match ready {
             Ok(code) => self.run(&code, &attempt, stop).await,
@@ -105,12 +105,12 @@ impl Host {
         ended
     }
 
-    async fn run(&self, code: &Prepared, attempt: &Attempt, mut stop: StopSignal) -> Ended {
+    async fn run(&self, code: &Prepared, attempt: &Attempt, stop: StopSignal) -> Ended {
         // Held to the end of the attempt. The semaphore is never closed, so acquiring does not
         // fail.
         let _room = match self.room.try_acquire() {
             Ok(room) => Ok(room),
-            Err(_) => match unless_stopped(&mut stop, self.room.acquire()).await {
+            Err(_) => match unless_stopped(&stop, self.room.acquire()).await {
                 Ok(room) => room,
                 Err(reason) => return receipt::without_usage(ending::stopped(reason)),
             },

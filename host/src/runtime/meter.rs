@@ -158,7 +158,7 @@ impl Meter {
 
 /// The output of `wait`, unless the signal is raised first.
 pub(super) async fn unless_stopped<F: Future>(
-    stop: &mut StopSignal,
+    stop: &StopSignal,
     wait: F,
 ) -> Result<F::Output, StopReason> {
     tokio::select! {
@@ -170,7 +170,7 @@ pub(super) async fn unless_stopped<F: Future>(
 
 /// Completes when the signal is raised, or, for a guest in its grace period, when the signal ends
 /// that period; and after `left`.
-async fn alarm(mut stop: StopSignal, is_told: bool, left: Duration) {
+async fn alarm(stop: StopSignal, is_told: bool, left: Duration) {
     let signal = async {
         match is_told {
             false => drop(stop.wait().await),

@@ -1,4 +1,4 @@
-//! Group commit: one thread takes the first command and all commands that wait, applies them in one
+//! Group commit: one thread takes the first command and the commands that wait, applies them in one
 //! transaction, commits once, and then answers all. While one commit syncs the next group gathers,
 //! so the group grows with the load and light load pays for one sync.
 
@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use jobwright_core::store::StoreError;
 use rusqlite::{Connection, ErrorCode};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 
@@ -18,11 +19,21 @@ use crate::clock::Stopwatch;
 /// Commands that may wait for the writer; more make their senders wait.
 const QUEUED_COMMANDS: usize = 4096;
 
-/// The maximum number of commands in one commit, which bounds how long the first of them waits for its result.
-const GROUP_COMMANDS: usize = 1024;
-
-/// The maximum number of payload and output bytes in one commit, for the same reason.
+/// The maximum size of one commit, in payload, output and [`ROW_BYTES`], which bounds how long the first of its
+/// commands waits for its result: a thousand jobs.
 const GROUP_BYTES: usize = 4 << 20;
+
+/// What a command counts in addition to the payloads and outputs that it writes, and each further job of an enqueue:
+/// writing a row takes about as long as writing a page.
+pub(crate) const ROW_BYTES: usize = 4 << 10;
+
+/// With more commands that need a sync in a group, the others are committed first: a claim then starts its attempts
+/// while the results of earlier ones are written. With fewer, another commit costs more than it saves.
+const FEW_SYNCED: usize = 16;
+
+/// Replies that the writer sends itself. Each wakes a task, which costs more from outside of the runtime than on
+/// its threads, but a task that sends them costs a wake-up too.
+const FEW_REPLIES: usize = 4;
 
 /// The interval at which a store that ran out of disk space checks for free space.
 const RECOVERY_INTERVAL: Duration = Duration::from_secs(1);
@@ -104,7 +115,9 @@ impl<S: State> Writer<S> {
     pub(crate) fn start(name: &'static str, state: S) -> std::io::Result<Self> {
         let (commands, waiting) = mpsc::channel(QUEUED_COMMANDS);
         let health = Arc::new(Health { store: name, ..Health::default() });
-        let run = Group { state, waiting, health: health.clone(), synchronous: Effect::Nothing };
+        let runtime = Handle::try_current().ok();
+        let synchronous = Effect::Nothing;
+        let run = Group { state, waiting, health: health.clone(), runtime, synchronous };
         let thread =
             std::thread::Builder::new().name(format!("{name}-writer")).spawn(move || run.run())?;
         Ok(Self { commands: Some(commands), health, thread: Some(thread) })
@@ -207,6 +220,8 @@ struct Group<S> {
     state: S,
     waiting: mpsc::Receiver<Command<S>>,
     health: Arc<Health>,
+    /// The runtime whose tasks send commands, if it was started on one.
+    runtime: Option<Handle>,
     /// The durability for which the connection's `synchronous` is set; `Nothing` before it was
     /// first set.
     synchronous: Effect,
@@ -221,9 +236,8 @@ impl<S: State> Group<S> {
                 continue; // dropping the command answers it with the fault
             }
             let group = self.gather(first);
-            match self.commit(group) {
-                Ok(replies) => {
-                    replies.into_iter().for_each(|reply| reply());
+            match self.write(group) {
+                Ok(()) => {
                     self.state.between_groups();
                     if self.state.is_disk_low() {
                         self.shorten_log();
@@ -251,6 +265,27 @@ impl<S: State> Group<S> {
         self.waiting.blocking_recv()
     }
 
+    /// Commits a group and answers its commands.
+    fn write(&mut self, group: Vec<Command<S>>) -> rusqlite::Result<()> {
+        let (mut group, synced): (Vec<_>, Vec<_>) =
+            group.into_iter().partition(|command| command.effect < Effect::Synced);
+        if !group.is_empty() && synced.len() > FEW_SYNCED {
+            let first = std::mem::take(&mut group);
+            self.commit(first)?;
+        }
+        group.extend(synced);
+        self.commit(group)
+    }
+
+    fn answer(&self, replies: Vec<Reply>) {
+        let few = replies.len() <= FEW_REPLIES;
+        let answer = move || replies.into_iter().for_each(|reply| reply());
+        match &self.runtime {
+            Some(runtime) if !few => drop(runtime.spawn(async { answer() })),
+            _ => answer(),
+        }
+    }
+
     /// Truncates the write-ahead log, if no reader is using it; otherwise the next group tries
     /// again.
     fn shorten_log(&self) {
@@ -267,20 +302,22 @@ impl<S: State> Group<S> {
     }
 
     fn gather(&mut self, first: Command<S>) -> Vec<Command<S>> {
-        let mut bytes = first.bytes;
+        let mut bytes = first.bytes + ROW_BYTES;
         let mut group = vec![first];
-        while group.len() < GROUP_COMMANDS && bytes < GROUP_BYTES {
+        while bytes < GROUP_BYTES {
             let Ok(next) = self.waiting.try_recv() else { break };
-            bytes += next.bytes;
+            bytes += next.bytes + ROW_BYTES;
             group.push(next);
         }
         group
     }
 
-    fn commit(&mut self, group: Vec<Command<S>>) -> rusqlite::Result<Vec<Reply>> {
+    fn commit(&mut self, group: Vec<Command<S>>) -> rusqlite::Result<()> {
         let effect = group.iter().map(|command| command.effect).max().unwrap_or(Effect::Nothing);
         if effect == Effect::Nothing {
-            return self.apply(group);
+            let replies = self.apply(group)?;
+            self.answer(replies);
+            return Ok(());
         }
         self.synchronize(effect)?;
         self.state.connection().prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
@@ -288,7 +325,8 @@ impl<S: State> Group<S> {
         self.state.seal()?;
         self.state.connection().prepare_cached("COMMIT")?.execute([])?;
         self.state.committed();
-        Ok(replies)
+        self.answer(replies);
+        Ok(())
     }
 
     fn apply(&mut self, group: Vec<Command<S>>) -> rusqlite::Result<Vec<Reply>> {

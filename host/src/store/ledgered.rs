@@ -24,6 +24,7 @@ use jobwright_core::tenant::{TenantLimits, TenantName};
 
 use super::view::{ReadKind, View};
 pub use crate::sqlite::writer::Effect;
+use crate::sqlite::writer::ROW_BYTES;
 
 /// Runs commands on a ledger, one after another, and publishes the changes of each commit.
 pub trait Engine: Send + Sync + 'static {
@@ -126,8 +127,8 @@ impl<E: Engine> JobStore for Ledgered<E> {
         jobs: Vec<NewJob>,
         now: Timestamp,
     ) -> Result<Vec<Enqueued>, StoreError> {
-        let bytes =
-            jobs.iter().map(|job| usize::try_from(job.held_bytes()).unwrap_or(usize::MAX)).sum();
+        let bytes_of = |job: &NewJob| usize::try_from(job.held_bytes()).unwrap_or(usize::MAX);
+        let bytes = jobs.iter().map(|job| bytes_of(job).saturating_add(ROW_BYTES)).sum();
         let admissions = self.admit(jobs, now);
         // A stopped engine holds permits of jobs that it could not write. It gets the command even
         // if no permit is free, so that it can recover.
@@ -164,7 +165,7 @@ impl<E: Engine> JobStore for Ledgered<E> {
         self.engine.run(Effect::Unsynced, 0, step).await
     }
 
-    async fn finish(&self, finish: Finish, now: Timestamp) -> Result<Finished, StoreError> {
+    async fn finish(&self, finish: Arc<Finish>, now: Timestamp) -> Result<Finished, StoreError> {
         let output = finish.output.as_ref().map_or(0, |output| output.bytes.len());
         let bytes = output + finish.told.checkpoint.as_ref().map_or(0, |state| state.len());
         // A record that cannot be written as JSON is refused by the driver.

@@ -141,7 +141,7 @@ async fn retried(store: &Fixture, length: usize) -> anyhow::Result<Leased> {
     store.accept(job(), at(0)).await?;
     let first = store.claim_one(at(0)).await?;
     let end = ending(&first, Verdict::Retry { at: at(0) }, at(0));
-    store.finish(Finish { told: checkpoint(length), ..end }, at(0)).await?;
+    store.finish(Finish { told: checkpoint(length), ..end }.into(), at(0)).await?;
     store.claim_one(at(0)).await
 }
 
@@ -158,7 +158,7 @@ async fn checkpoints_are_kept_while_there_is_room(store: Fixture) -> anyhow::Res
     // A checkpoint that is too long does not replace the earlier one.
     store.save_progress(second.lease, checkpoint(401)).await?;
     let end = ending(&second, Verdict::Retry { at: at(0) }, at(0));
-    store.finish(Finish { told: ProgressUpdate::default(), ..end }, at(0)).await?;
+    store.finish(Finish { told: ProgressUpdate::default(), ..end }.into(), at(0)).await?;
     assert_eq!(length(&store.claim_one(at(0)).await?), Some(400));
     Ok(())
 }
@@ -255,7 +255,7 @@ async fn a_checkpoint_of_another_tenant_displaces_one_of_the_tenant_that_holds_m
     let mut kept = vec![];
     for leased in &running {
         let end = ending(leased, Verdict::Retry { at: at(0) }, at(0));
-        store.finish(Finish { told: ProgressUpdate::default(), ..end }, at(0)).await?;
+        store.finish(Finish { told: ProgressUpdate::default(), ..end }.into(), at(0)).await?;
         kept.push(length(&store.claim_one(at(0)).await?));
     }
     assert_eq!(kept, [None, Some(600), Some(300)]);

@@ -150,7 +150,7 @@ async fn the_output_of_a_success_is_kept_unchanged(store: Fixture) -> anyhow::Re
         let output = Output { content_type: "image/png".to_owned(), bytes: Bytes::from(bytes) };
         let mut finish = ending(&leased, Verdict::Complete, at(0));
         finish.output = Some(output.clone());
-        store.finish(finish, at(0)).await?;
+        store.finish(finish.into(), at(0)).await?;
         let bytes = output.bytes.len() as u64;
         let stored = OutputInfo { content_type: "image/png".to_owned(), bytes, attempt: 1 };
         assert_eq!(store.job(id).await?.output, Some(stored));
@@ -164,7 +164,7 @@ async fn a_success_may_leave_no_output(store: Fixture) -> anyhow::Result<()> {
     let leased = store.claim_one(at(0)).await?;
     let mut finish = ending(&leased, Verdict::Complete, at(0));
     finish.output = None;
-    store.finish(finish, at(0)).await?;
+    store.finish(finish.into(), at(0)).await?;
     assert_eq!((store.job(id).await?.output, store.output(id).await?), (None, None));
     Ok(())
 }
@@ -177,7 +177,7 @@ async fn the_output_of_a_failed_attempt_is_kept_until_a_later_one_replaces_it(
         let leased = store.claim_one(at(0)).await?;
         let mut finish = ending(&leased, verdict, at(0));
         finish.output = output.map(|text| Output::new(text.into(), None));
-        store.finish(finish, at(0)).await?;
+        store.finish(finish.into(), at(0)).await?;
         let kept = store.output(id).await?.map(|output| output.bytes);
         let told = store.job(id).await?.output.map(|stored| (stored.attempt, stored.bytes));
         anyhow::Ok((kept, told))
@@ -211,7 +211,7 @@ async fn outputs_of_failed_attempts_of_unfinished_jobs_are_bounded(
     for (leased, verdict) in leased.iter().zip([at(9), at(9)].map(|at| Verdict::Retry { at })) {
         let mut finish = ending(leased, verdict, at(0));
         finish.output = Some(Output::new("6 byte".into(), None));
-        store.finish(finish, at(0)).await?;
+        store.finish(finish.into(), at(0)).await?;
     }
     assert!(store.output(ids[0]).await?.is_some());
     assert_eq!(store.output(ids[1]).await?, None, "there is no room beside the first");
@@ -220,7 +220,7 @@ async fn outputs_of_failed_attempts_of_unfinished_jobs_are_bounded(
     store.finish_with(&leased[0], Verdict::Discard, at(9)).await?;
     let mut finish = ending(&leased[1], Verdict::Retry { at: at(9) }, at(9));
     finish.output = Some(Output::new("6 byte".into(), None));
-    store.finish(finish, at(9)).await?;
+    store.finish(finish.into(), at(9)).await?;
     assert!(store.output(ids[1]).await?.is_some());
     Ok(())
 }

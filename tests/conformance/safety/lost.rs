@@ -130,7 +130,7 @@ async fn a_counted_failure_resets_the_count_of_losses(store: Fixture) -> anyhow:
             at(begun + 60),
         );
         end.told = ProgressUpdate::default();
-        store.finish(end, at(begun + 60)).await?;
+        store.finish(end.into(), at(begun + 60)).await?;
         assert_eq!(store.job(id).await?.lifecycle.lost, 0);
     }
     Ok(())

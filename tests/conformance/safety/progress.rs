@@ -48,7 +48,7 @@ async fn absent_fields_of_an_update_stay_unchanged(store: Fixture) -> anyhow::Re
         .save_progress(leased.lease, ProgressUpdate { progress: None, ..progress_update(9) })
         .await?;
     let silent = ending(&leased, Verdict::Retry { at: at(1) }, at(1));
-    store.finish(Finish { told: ProgressUpdate::default(), ..silent }, at(1)).await?;
+    store.finish(Finish { told: ProgressUpdate::default(), ..silent }.into(), at(1)).await?;
     assert_eq!(store.job(id).await?.progress, progress_update(8).progress);
     assert_eq!(store.claim_one(at(1)).await?.checkpoint, progress_update(9).checkpoint);
     Ok(())

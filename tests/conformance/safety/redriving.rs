@@ -78,7 +78,7 @@ async fn the_output_of_a_failed_attempt_is_there_after_redrive(
         assert_eq!(store.output(id).await?, output, "{verdict:?}");
         let leased = store.claim_one(at(1)).await?;
         let finish = Finish { output: None, ..ending(&leased, Verdict::Complete, at(1)) };
-        store.finish(finish, at(1)).await?;
+        store.finish(finish.into(), at(1)).await?;
         assert_eq!((store.job(id).await?.output, store.output(id).await?), (None, None));
     }
     Ok(())
@@ -97,7 +97,7 @@ async fn the_output_of_a_failed_attempt_is_counted_after_redrive(
         left.push(store.output(id).await?.is_some());
         let leased = store.claim_one(at(1)).await?;
         let end = ending(&leased, Verdict::Retry { at: at(99) }, at(1));
-        store.finish(Finish { output: None, ..end }, at(1)).await?;
+        store.finish(Finish { output: None, ..end }.into(), at(1)).await?;
     }
     assert_eq!(left, [true, false], "of 19 bytes each, one fits");
     Ok(())
@@ -110,13 +110,13 @@ async fn the_output_of_a_success_is_gone_after_redrive(store: Fixture) -> anyhow
         let leased = store.claim_one(at(0)).await?;
         let output = Some(Output::new(vec![b'x'; length].into(), None));
         let finish = Finish { output, ..ending(&leased, Verdict::Complete, at(0)) };
-        store.finish(finish, at(0)).await?;
+        store.finish(finish.into(), at(0)).await?;
         assert!(store.output(id).await?.is_some());
         store.redrive(id, at(1)).await?;
         assert_eq!((store.job(id).await?.output, store.output(id).await?), (None, None));
         let leased = store.claim_one(at(1)).await?;
         let finish = Finish { output: None, ..ending(&leased, Verdict::Discard, at(1)) };
-        store.finish(finish, at(1)).await?;
+        store.finish(finish.into(), at(1)).await?;
         assert_eq!((store.job(id).await?.output, store.output(id).await?), (None, None));
     }
     Ok(())

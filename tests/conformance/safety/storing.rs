@@ -83,7 +83,7 @@ async fn reads_of_unknown_ids_return_none(store: Fixture) -> anyhow::Result<()> 
     assert_eq!(store.logs(id).await?, []);
     let mut finish = ending(&leased, Verdict::Complete, at(0));
     finish.lease = Lease { job: id, ..leased.lease };
-    assert_eq!(store.finish(finish, at(0)).await?, Finished::LeaseLost);
+    assert_eq!(store.finish(finish.into(), at(0)).await?, Finished::LeaseLost);
     Ok(())
 }
 

@@ -2,7 +2,8 @@
 
 use std::num::NonZeroU32;
 
-use serde::{Deserialize, Serialize};
+use serde::ser::Error as _;
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::id::JobId;
 use super::lifecycle::Lifecycle;
@@ -41,7 +42,16 @@ fn is_default_step(step_us: &NonZeroU32) -> bool {
 /// 32 bytes, written as hex.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Seed(#[serde(with = "hex::serde")] pub [u8; 32]);
+pub struct Seed(
+    #[serde(serialize_with = "as_hex", deserialize_with = "hex::serde::deserialize")] pub [u8; 32],
+);
+
+/// As `hex::serde`, which makes a `String` from one `char` after another: each record of an attempt has a seed.
+fn as_hex<S: Serializer>(seed: &[u8; 32], serializer: S) -> Result<S::Ok, S::Error> {
+    let mut text = [0; 64];
+    hex::encode_to_slice(seed, &mut text).map_err(S::Error::custom)?;
+    serializer.serialize_str(str::from_utf8(&text).map_err(S::Error::custom)?)
+}
 
 impl Start {
     /// Random numbers that follow from `seed`, and clocks of the default step that begin at `clock`.

@@ -45,7 +45,7 @@ pub trait JobStore: Send + Sync + 'static {
     async fn alive(&self, host: HostId, now: Timestamp) -> Result<(), StoreError>;
 
     /// Ends the attempt that the lease holds.
-    async fn finish(&self, finish: Finish, now: Timestamp) -> Result<Finished, StoreError>;
+    async fn finish(&self, finish: Arc<Finish>, now: Timestamp) -> Result<Finished, StoreError>;
 
     /// Cancels a waiting job or asks the attempt of a running one to stop; `None` if unknown.
     async fn request_cancel(

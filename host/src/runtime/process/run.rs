@@ -185,9 +185,9 @@ async fn stop_message(stop: &mut StopSignal, sent: Option<StopMessage>) -> StopM
 
 /// Completes a little later than the attempt should have ended: after its deadline, or after it was told to
 /// stop.
-async fn patience(attempt: &Attempt, mut stop: StopSignal) {
+async fn patience(attempt: &Attempt, stop: StopSignal) {
     let grace = Duration::from_millis(attempt.limits.grace_ms) + LATE;
-    let mut off = stop.clone();
+    let off = stop.clone();
     let disabled = async {
         off.wait_without_grace().await;
         tokio::time::sleep(AT_ONCE).await;

@@ -130,9 +130,9 @@ impl Runtime for ProcessRuntime {
 }
 
 impl Host {
-    async fn attempt(self: Arc<Self>, attempt: Attempt, mut stop: StopSignal) -> Ended {
+    async fn attempt(self: Arc<Self>, attempt: Attempt, stop: StopSignal) -> Ended {
         let watch = Stopwatch::start();
-        let ready = self.ready(&attempt, &mut stop).await;
+        let ready = self.ready(&attempt, &stop).await;
         let compile_ms = millis(watch.elapsed());
         let mut ended = match ready {
             Ok(mut taken) => {
@@ -176,7 +176,7 @@ impl Host {
 
     /// A runner that has loaded the code of `attempt`, or the outcome of the attempt if there is
     /// none.
-    async fn ready(&self, attempt: &Attempt, stop: &mut StopSignal) -> Result<Taken, Outcome> {
+    async fn ready(&self, attempt: &Attempt, stop: &StopSignal) -> Result<Taken, Outcome> {
         let artefact = self.code_cache.of_attempt(attempt, stop).await?;
         let key = CodeKey::of(attempt);
         let refused = |code, message: String, transient| {

@@ -22,7 +22,7 @@ fn writer(folder: &Path) -> Group<Database> {
         .unwrap();
     let (_, waiting) = mpsc::channel(1);
     let health = Arc::new(Health { store: "test", ..Health::default() });
-    Group { state: Database(db), waiting, health, synchronous: Effect::Nothing }
+    Group { state: Database(db), waiting, health, runtime: None, synchronous: Effect::Nothing }
 }
 
 fn busy_timeout(writer: &Group<Database>) -> Duration {
@@ -58,4 +58,40 @@ fn a_checkpoint_that_fails_leaves_the_busy_timeout_as_it_was() {
     assert!(db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).is_err());
     writer.shorten_log();
     assert_eq!(busy_timeout(&writer), BUSY_TIMEOUT);
+}
+
+/// A command that counts as `effect`, and notes how many rows were committed when it was answered.
+fn noting(
+    effect: Effect,
+    rows: &std::sync::mpsc::Sender<(Effect, i64)>,
+    path: &Path,
+) -> Command<Database> {
+    let (rows, path) = (rows.clone(), path.to_owned());
+    let apply = Box::new(move |state: &mut Database| {
+        state.0.execute("INSERT INTO t VALUES (3)", [])?;
+        let reply = move || {
+            let db = Connection::open(path).unwrap();
+            let count = db.query_row("SELECT count(*) FROM t", [], |row| row.get(0)).unwrap();
+            rows.send((effect, count)).unwrap();
+        };
+        Ok(Box::new(reply) as Reply)
+    });
+    Command { effect, bytes: 0, apply }
+}
+
+#[test]
+fn commands_without_a_sync_are_answered_before_many_with_one_are_applied() {
+    for (synced, rows_at_the_answer) in [(FEW_SYNCED, 1 + 1 + FEW_SYNCED), (FEW_SYNCED + 1, 1 + 1)]
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = writer(folder.path());
+        let (note, noted) = std::sync::mpsc::channel();
+        let effects = std::iter::repeat_n(Effect::Synced, synced).chain([Effect::Unsynced]);
+        let path = folder.path().join("test.db");
+        let group = effects.map(|effect| noting(effect, &note, &path)).collect();
+        writer.write(group).unwrap();
+        let first = noted.recv().unwrap();
+        assert_eq!(first, (Effect::Unsynced, rows_at_the_answer as i64));
+        assert_eq!(noted.try_iter().count(), synced);
+    }
 }

@@ -7,7 +7,7 @@ use super::*;
 /// Claims the next job and completes it.
 async fn complete(store: &MemoryStore) {
     let leased = store.claim(claim(), NOW).await.unwrap().leased.pop().expect("a job is due");
-    store.finish(ending(&leased, Verdict::Complete, 10), NOW).await.unwrap();
+    store.finish(ending(&leased, Verdict::Complete, 10).into(), NOW).await.unwrap();
 }
 
 fn retention(before: Timestamp) -> Retention {

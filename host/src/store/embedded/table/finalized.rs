@@ -45,11 +45,12 @@ macro_rules! columns {
     };
 }
 
-/// Moves a row of `job` to `history`, with the columns of the output in `$output`.
+/// Moves a row of `job` to `history`, with the columns of the output in `$output`. `OR FAIL`, as SQLite would
+/// otherwise copy each page before it changes it, to undo a statement that fails between two rows: this has one.
 macro_rules! move_with {
     ($output:expr) => {
         concat!(
-            "INSERT INTO history (position, seq, ",
+            "INSERT OR FAIL INTO history (position, seq, ",
             columns!(),
             ") SELECT ?1, seq, ",
             carried!(),
