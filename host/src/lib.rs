@@ -6,7 +6,7 @@
 //! ```text
 //! POST /v1/jobs ─ api: bytes → JobDraft
 //!    └ intake::submit ─ plugin resolved, digest pinned; limits completed, refused above ceilings;
-//!                       holds, disk floor, pace: each check once, in one order
+//!                       holds, disk floor, rate, in one order
 //!        └ JobStore::enqueue ─ a place in the queue, one commit for many jobs → 202, when it is on disk
 //! dispatch ─ waits for a free slot and memory, then claims → Leased
 //!    └ Runtime::run ─ one fresh wasmtime::Store per attempt, in a process of its own if configured → Outcome

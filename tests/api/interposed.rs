@@ -38,7 +38,7 @@ type Before<E> = dyn Fn(&str, &[&dyn Any]) -> BoxFuture<'static, Result<(), E>> 
 
 /// Delays its callers until the test lets them continue.
 #[derive(Debug)]
-pub(super) struct Latch {
+pub(crate) struct Latch {
     reached: Semaphore,
     open: Semaphore,
     passing: AtomicUsize,
@@ -47,14 +47,14 @@ pub(super) struct Latch {
 }
 
 impl Latch {
-    pub(super) fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         let (reached, open) = (Semaphore::new(0), Semaphore::new(0));
         let [passing, most, all] = std::array::from_fn(|_| AtomicUsize::new(0));
         Arc::new(Self { reached, open, passing, most, all })
     }
 
     /// Waits until the test lets the caller continue.
-    pub(super) async fn pass(self: Arc<Self>) {
+    pub(crate) async fn pass(self: Arc<Self>) {
         self.all.fetch_add(1, Ordering::SeqCst);
         let passing = 1 + self.passing.fetch_add(1, Ordering::SeqCst);
         self.most.fetch_max(passing, Ordering::SeqCst);
@@ -65,40 +65,40 @@ impl Latch {
     }
 
     /// Returns when another caller waits.
-    pub(super) async fn reached(&self) -> anyhow::Result<()> {
+    pub(crate) async fn reached(&self) -> anyhow::Result<()> {
         soon(self.reached.acquire()).await.context("no call came")??.forget();
         Ok(())
     }
 
     /// Lets `many` callers continue.
-    pub(super) fn open(&self, many: usize) {
+    pub(crate) fn open(&self, many: usize) {
         self.open.add_permits(many);
     }
 
     /// The maximum number of callers that waited at one time.
-    pub(super) fn most(&self) -> usize {
+    pub(crate) fn most(&self) -> usize {
         self.most.load(Ordering::SeqCst)
     }
 
     /// The number of callers so far.
-    pub(super) fn all(&self) -> usize {
+    pub(crate) fn all(&self) -> usize {
         self.all.load(Ordering::SeqCst)
     }
 }
 
 /// The argument of this type, if there is one.
-pub(super) fn argument<'a, T: 'static>(arguments: &[&'a dyn Any]) -> Option<&'a T> {
+pub(crate) fn argument<'a, T: 'static>(arguments: &[&'a dyn Any]) -> Option<&'a T> {
     arguments.iter().find_map(|argument| argument.downcast_ref())
 }
 
 /// A store in memory, whose calls pass through a function of the test.
-pub(super) struct Interposed {
+pub(crate) struct Interposed {
     inner: Arc<MemoryStore>,
     before: Box<Before<StoreError>>,
 }
 
 impl Interposed {
-    pub(super) fn new(
+    pub(crate) fn new(
         before: impl Fn(&str, &[&dyn Any]) -> BoxFuture<'static, Result<(), StoreError>>
         + Send
         + Sync
@@ -109,7 +109,7 @@ impl Interposed {
     }
 
     /// A store in which `latch` delays the calls for which `is_held` returns true.
-    pub(super) fn held(
+    pub(crate) fn held(
         latch: &Arc<Latch>,
         is_held: impl Fn(&str, &[&dyn Any]) -> bool + Send + Sync + 'static,
     ) -> Arc<Self> {
@@ -246,10 +246,10 @@ forward! {
 }
 
 /// A registry in which `latch` delays the changes and reads for which `is_held` returns true.
-pub(super) struct InterposedRegistry {
-    pub(super) inner: Arc<dyn PluginRegistry>,
-    pub(super) latch: Arc<Latch>,
-    pub(super) is_held: Box<IsHeld>,
+pub(crate) struct InterposedRegistry {
+    pub(crate) inner: Arc<dyn PluginRegistry>,
+    pub(crate) latch: Arc<Latch>,
+    pub(crate) is_held: Box<IsHeld>,
 }
 
 type IsHeld = dyn Fn(&str, Option<&Digest>) -> bool + Send + Sync;

@@ -15,7 +15,7 @@ mod disk;
 mod failing;
 pub(crate) mod granting;
 mod hostile;
-mod interposed;
+pub(crate) mod interposed;
 mod key_expiry;
 mod keys;
 mod listing;

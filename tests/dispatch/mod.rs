@@ -1,5 +1,6 @@
 //! From claim to verdict, with attempts that the test ends, and a clock that the test moves.
 
+mod claims;
 mod clocks;
 mod grants;
 mod retries;
@@ -17,10 +18,15 @@ use libtest_mimic::Trial;
 
 /// Every test of this module.
 pub fn trials() -> Vec<Trial> {
-    [clocks::trials(), grants::trials(), retries::trials(), shutdown::trials(), slots::trials()]
-        .into_iter()
-        .flatten()
-        .collect()
+    let topics = [
+        claims::trials(),
+        clocks::trials(),
+        grants::trials(),
+        retries::trials(),
+        shutdown::trials(),
+        slots::trials(),
+    ];
+    topics.into_iter().flatten().collect()
 }
 
 /// A host whose time and attempts the test controls.

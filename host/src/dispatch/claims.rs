@@ -2,7 +2,7 @@
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{Ordering, fence};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -36,10 +36,23 @@ struct Outlook {
     is_fruitful: bool,
     /// Whether there is a reason to claim.
     woken: bool,
-    /// Whether that was so for long enough.
-    gathered: bool,
+    gathering: Gathering,
+    /// Whether claims overlapped since there was none: each saw only a part of what is free.
+    overlapped: bool,
     /// Whether the time to poll has come.
     polls: bool,
+}
+
+/// Whether a claim waits for more slots to become free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Gathering {
+    /// None is free, or there is no reason to claim.
+    #[default]
+    Off,
+    /// Since less than [`GATHER`].
+    On,
+    /// It has waited long enough.
+    Over,
 }
 
 /// The free slots and memory that a claim offers. It holds them until its attempts have begun.
@@ -57,6 +70,13 @@ struct Answer<'a> {
     _claiming: RwLockReadGuard<'a, ()>,
 }
 
+impl Outlook {
+    /// Whether a claim begins to wait for more than these `free` slots.
+    fn may_gather(&self, free: usize) -> bool {
+        self.woken && free > 0 && self.gathering == Gathering::Off
+    }
+}
+
 impl Dispatcher {
     /// Claims when there may be jobs to run and permits for them, until `stopping` is true.
     pub(super) async fn claims(self: &Arc<Self>, mut stopping: watch::Receiver<bool>) {
@@ -64,27 +84,52 @@ impl Dispatcher {
         let mut claims = FuturesUnordered::new();
         let (mut poll, mut gather) = (self.poll(&outlook), pin!(tokio::time::sleep(GATHER)));
         while !*stopping.borrow() {
+            self.want_slots(outlook.more || outlook.woken || !claims.is_empty());
             if let Some(offer) = self.offer(&mut outlook, claims.len()) {
+                outlook.overlapped |= !claims.is_empty();
                 claims.push(self.claim(offer));
+            } else if outlook.may_gather(self.slots.available_permits()) {
+                outlook.gathering = Gathering::On;
+                gather.as_mut().reset(Instant::now() + GATHER);
             }
             tokio::select! {
                 // A random choice between ready branches would make histories irreproducible.
                 biased;
                 Some(answer) = claims.next() => {
                     self.begin(answer, &mut outlook);
+                    if claims.is_empty() {
+                        outlook.woken |= std::mem::take(&mut outlook.overlapped);
+                    }
                     poll = self.poll(&outlook);
                 }
-                () = self.wake_ups.work.notified() => if !outlook.woken {
-                    (outlook.woken, outlook.gathered) = (true, false);
-                    gather.as_mut().reset(Instant::now() + GATHER);
-                },
-                () = gather.as_mut(), if outlook.woken && !outlook.gathered => outlook.gathered = true,
-                () = poll.as_mut(), if claims.is_empty() => outlook.polls = true,
+                () = self.wake_ups.work.notified() => outlook.woken = true,
+                () = gather.as_mut(), if outlook.gathering == Gathering::On => {
+                    outlook.gathering = Gathering::Over;
+                }
+                () = poll.as_mut(), if claims.is_empty() => {
+                    outlook.polls = true;
+                    poll = self.poll(&outlook);
+                }
                 _ = stopping.changed() => {}
             }
         }
         while let Some(answer) = claims.next().await {
             self.begin(answer, &mut outlook);
+        }
+    }
+
+    /// Sets whether attempts that end notify this loop of their slots.
+    fn want_slots(&self, wants: bool) {
+        self.wants_slots.store(wants, Ordering::Relaxed);
+        // A slot that becomes free is seen by the next offer, or its attempt sees what was set: see `freed`.
+        fence(Ordering::SeqCst);
+    }
+
+    /// Notifies the loop that an attempt's slot and memory are free, if it wants to know.
+    pub(super) fn freed(&self) {
+        fence(Ordering::SeqCst);
+        if self.wants_slots.load(Ordering::Relaxed) {
+            self.wake_ups.work.notify_one();
         }
     }
 
@@ -104,15 +149,16 @@ impl Dispatcher {
         }
         let free = self.slots.available_permits();
         let half = self.settings.slots.div_ceil(2) as usize;
-        let is_gathered = !outlook.more || free >= half || outlook.gathered;
+        let is_gathered = !outlook.more || free >= half || outlook.gathering == Gathering::Over;
         let claims = outlook.woken && free > 0 && is_gathered;
         if !claims && !outlook.polls {
             return None;
         }
-        (outlook.woken, outlook.polls) = (false, false);
+        (outlook.woken, outlook.polls, outlook.gathering) = (false, false, Gathering::Off);
         // Only this loop acquires permits, so free ones stay free.
         let slots = self.slots.clone().try_acquire_many_owned(permits(free)).ok()?;
-        let pages = permits(self.memory.available_permits());
+        // Without a slot it needs no memory, which another claim may.
+        let pages = if free == 0 { 0 } else { permits(self.memory.available_permits()) };
         let memory = self.memory.clone().try_acquire_many_owned(pages).ok()?;
         Some(Offer { slots, memory })
     }
@@ -153,7 +199,6 @@ impl Dispatcher {
         outlook.next_due = next_due;
         outlook.more = more || offered == 0;
         outlook.is_fruitful = offered > 0 && leased.len() * 2 >= offered;
-        self.has_more.store(outlook.more, Ordering::Relaxed);
         for leased in leased {
             match offer.take(leased.job.spec.limits.host_bytes()) {
                 Some(permits) => self.start(leased, permits),

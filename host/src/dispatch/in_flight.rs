@@ -165,7 +165,8 @@ impl Listener for InFlight {
 impl Drop for Enlisted {
     fn drop(&mut self) {
         self.in_flight.lock().running.remove(&self.key);
-        // Its slot and its memory are free again.
+        // Its verdict is committed, so its job holds nothing back any more: the tenant at its limit, suspects, and what
+        // claims under way could not use.
         self.in_flight.wake_ups.work.notify_one();
     }
 }

@@ -90,9 +90,9 @@ pub struct Dispatcher {
     /// Read-locked from a claim until its attempts are in flight. Nothing is reclaimed meanwhile: if the store was
     /// slow, the leases of the claim may have expired already.
     claiming: RwLock<()>,
-    /// Whether the latest claim left jobs that are due. If not, free slots need no claim: what makes a job due
-    /// notifies the claim loop, and so does the end of an attempt that made others wait.
-    has_more: AtomicBool,
+    /// Whether jobs may wait for a slot. If none does, a free slot needs no claim: what makes a job due notifies the
+    /// claim loop, and so does the commit of a verdict, by which a tenant or a suspect may get its turn.
+    wants_slots: AtomicBool,
     refusals: Refusals,
 }
 
@@ -132,7 +132,7 @@ impl Dispatcher {
             memory: Arc::new(Semaphore::new(pages.min(Semaphore::MAX_PERMITS))),
             finishing: Semaphore::new(MAX_FINISHING as usize),
             claiming: RwLock::default(),
-            has_more: AtomicBool::default(),
+            wants_slots: AtomicBool::default(),
             refusals: Refusals::default(),
             settings,
         }

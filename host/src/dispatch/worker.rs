@@ -1,7 +1,6 @@
 //! One attempt, from its claim to its verdict.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use jobwright_core::attempt::{Attempt, AttemptRecord, Lease, Start};
@@ -105,9 +104,7 @@ impl Dispatcher {
         // committed.
         let _finishing = self.finishing.acquire().await;
         drop(permits);
-        if self.has_more.load(Ordering::Relaxed) {
-            self.wake_ups.work.notify_one();
-        }
+        self.freed();
         self.save_log(lease, started.traces.log.snapshot()).await;
         if let (OutcomeKind::Refused, Some(error)) = (finish.record.outcome, &finish.record.error) {
             self.refusals.note(&error.code, &error.message);

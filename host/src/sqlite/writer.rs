@@ -1,5 +1,5 @@
 //! Group commit: one thread takes the first command and the commands that wait, applies them in one
-//! transaction, commits once, and then answers all. While one commit syncs the next group gathers,
+//! transaction, commits once, and then answers all. Commands that need no sync may go first. While one commit syncs the next group gathers,
 //! so the group grows with the load and light load pays for one sync.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jobwright_core::store::StoreError;
 use rusqlite::{Connection, ErrorCode};
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 
@@ -23,8 +23,8 @@ const QUEUED_COMMANDS: usize = 4096;
 /// commands waits for its result: a thousand jobs.
 const GROUP_BYTES: usize = 4 << 20;
 
-/// What a command counts in addition to the payloads and outputs that it writes, and each further job of an enqueue:
-/// writing a row takes about as long as writing a page.
+/// What a command, and each job of an enqueue, counts in addition to the payloads and outputs that it writes: writing
+/// a row takes about as long as writing a page.
 pub(crate) const ROW_BYTES: usize = 4 << 10;
 
 /// With more commands that need a sync in a group, the others are committed first: a claim then starts its attempts
@@ -56,7 +56,7 @@ pub(crate) trait State: Send + 'static {
     /// Called after a commit, before its commands are answered.
     fn committed(&mut self) {}
 
-    /// Called when the commands of a group are answered.
+    /// Called when the commands of a group are answered, or are about to be.
     fn between_groups(&mut self) {}
 
     /// Excludes checkpoints of another thread, so that the writer can make one, until the guard is
@@ -81,7 +81,7 @@ pub(crate) trait State: Send + 'static {
     fn reload(&mut self) -> rusqlite::Result<()>;
 }
 
-/// The durability that a command needs. The highest in a group decides.
+/// The durability that a command needs. The highest in a commit decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Effect {
     /// Writes nothing.
@@ -115,7 +115,9 @@ impl<S: State> Writer<S> {
     pub(crate) fn start(name: &'static str, state: S) -> std::io::Result<Self> {
         let (commands, waiting) = mpsc::channel(QUEUED_COMMANDS);
         let health = Arc::new(Health { store: name, ..Health::default() });
+        // The thread of another kind of runtime may be the one that waits for the replies.
         let runtime = Handle::try_current().ok();
+        let runtime = runtime.filter(|it| it.runtime_flavor() == RuntimeFlavor::MultiThread);
         let synchronous = Effect::Nothing;
         let run = Group { state, waiting, health: health.clone(), runtime, synchronous };
         let thread =

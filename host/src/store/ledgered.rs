@@ -142,7 +142,7 @@ impl<E: Engine> JobStore for Ledgered<E> {
     }
 
     async fn claim(&self, want: Claim, now: Timestamp) -> Result<Claimed, StoreError> {
-        // No fsync: if a power loss undoes a claim, the attempt is only repeated.
+        // Without a sync: if a power loss undoes a claim, the attempt is only repeated.
         self.engine.run(Effect::Unsynced, 0, move |ledger| ledger.claim(&want, now)).await
     }
 

@@ -1,8 +1,8 @@
 //! The ledger: the commands of a [`JobStore`](crate::store::JobStore), decided once for every driver.
 //!
-//! It holds the [`Queue`](crate::queue::Queue) of unfinished jobs and the budgets of what jobs leave behind, and has [`Rows`]
-//! under it, which a driver implements. Each method is one command: it decides, writes what it decided to
-//! the rows, and notes the [changes](crate::change) for subscribers. A driver runs commands in groups,
+//! It holds the [`Queue`](crate::queue::Queue) of unfinished jobs and the budgets of what jobs leave behind, and
+//! has [`Rows`] under it, which a driver implements. Each method is one command: it decides, writes what it
+//! decided to the rows, and notes the [changes](crate::change) for subscribers. A driver runs commands in groups,
 //! commits each group, and publishes the changes after the commit. If a commit fails, it is rolled back
 //! and the ledger is loaded again.
 //!

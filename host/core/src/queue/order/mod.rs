@@ -1,7 +1,8 @@
 //! The order of claims: which of the jobs that are due begins next.
 //!
-//! [`pick`] is a pure function over the heads of eligible lanes; a driver brings these, and applies what was picked with [`begin`]. Nothing here
-//! knows where lanes are kept: the index in memory and a database make the same decisions.
+//! [`pick`] is a pure function over the heads of eligible lanes; a driver brings these, and applies what was
+//! picked with [`begin`]. Nothing here knows where lanes are kept: the index in memory and a database make the
+//! same decisions.
 //!
 //! | module | owns |
 //! |---|---|
@@ -19,11 +20,11 @@
 //!
 //! # From a database
 //!
-//! A driver loads at most [`MOST_LANES`] heads, with the shares as the host that claims sees them: the tenants below their limits by [`Turn`], of each the lanes
-//! that are not paused, by [`LaneTurn`], and of each lane its first job of each [`Trust`]. It picks as often
-//! as it has free slots, and after each pick applies [`begin`] to its copy of the shares, replaces the head
-//! by the next job of the lane, and sorts both again. A view that was full and gave [`Pick::Nothing`] tells
-//! nothing of the lanes beyond it.
+//! A driver loads at most [`MOST_LANES`] heads, with the shares as the host that claims sees them: the tenants
+//! below their limits by [`Turn`], of each the lanes that are not paused, by [`LaneTurn`], and of each lane its
+//! first job of each [`Trust`]. It picks as often as it has free slots, and after each pick applies [`begin`] to
+//! its copy of the shares, replaces the head by the next job of the lane, and sorts both again. A view that was
+//! full and gave [`Pick::Nothing`] tells nothing of the lanes beyond it.
 
 pub mod due;
 pub mod place;
