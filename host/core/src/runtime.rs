@@ -122,7 +122,7 @@ pub struct StopSignal {
     seen: Signal,
 }
 
-/// One `Notify`, where a watch channel has ten: every attempt has a signal, and few are ever raised.
+/// Like a watch channel, with one `Notify` instead of nine: every attempt has a signal, and few are ever raised.
 #[derive(Debug)]
 struct Shared {
     signal: Mutex<Signal>,

@@ -3,6 +3,7 @@
 //! | module | owns |
 //! |---|---|
 //! | [`claims`] | the claim loop |
+//! | [`outlook`] | when the loop claims |
 //! | [`worker`] | an attempt, from its claim to its verdict |
 //! | [`in_flight`] | the attempts in flight, and stopping them |
 //! | [`heartbeat`] | renewing leases; saving logs, progress and checkpoints |
@@ -13,6 +14,7 @@
 mod claims;
 pub mod heartbeat;
 mod in_flight;
+mod outlook;
 pub mod reaper;
 pub mod worker;
 

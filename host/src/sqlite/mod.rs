@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`open`] | how connections are opened, and schema steps |
 //! | [`writer`] | one thread that writes, with group commit |
+//! | [`health`] | the fault that stopped a writer |
 //! | [`readers`] | read-only connections |
 //! | [`checkpoints`] | checkpoints of the write-ahead log on a thread of their own |
 //! | [`wal`] | damage of a write-ahead log, found before SQLite opens it |
@@ -12,6 +13,7 @@
 
 pub(crate) mod checkpoints;
 pub(crate) mod columns;
+mod health;
 pub(crate) mod open;
 pub(crate) mod pages;
 pub(crate) mod readers;

@@ -1,20 +1,20 @@
 //! Group commit: one thread takes the first command and the commands that wait, applies them in one
-//! transaction, commits once, and then answers all. Commands that need no sync may go first. While one commit syncs the next group gathers,
-//! so the group grows with the load and light load pays for one sync.
+//! transaction, commits once, and then answers all. While one commit syncs the next group gathers, so the group
+//! grows with the load and light load pays for one sync. In a large group, commands that need no sync go first, in a
+//! commit of their own.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use jobwright_core::store::StoreError;
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::Connection;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 
+use super::health::{Fault, Health};
 use super::open::BUSY_TIMEOUT;
-use super::readers::store_error;
-use crate::clock::Stopwatch;
 
 /// Commands that may wait for the writer; more make their senders wait.
 const QUEUED_COMMANDS: usize = 4096;
@@ -114,7 +114,7 @@ impl<S: State> Writer<S> {
     /// Starts the thread.
     pub(crate) fn start(name: &'static str, state: S) -> std::io::Result<Self> {
         let (commands, waiting) = mpsc::channel(QUEUED_COMMANDS);
-        let health = Arc::new(Health { store: name, ..Health::default() });
+        let health = Arc::new(Health::of(name));
         // The thread of another kind of runtime may be the one that waits for the replies.
         let runtime = Handle::try_current().ok();
         let runtime = runtime.filter(|it| it.runtime_flavor() == RuntimeFlavor::MultiThread);
@@ -164,56 +164,6 @@ impl<S> Drop for Writer<S> {
         {
             tracing::error!("the store's writer had panicked");
         }
-    }
-}
-
-/// The fault that stopped the writer, if one did.
-#[derive(Debug, Default)]
-struct Health {
-    /// The name of the database in the host's log.
-    store: &'static str,
-    fault: Mutex<Option<Fault>>,
-    /// Held while a group is written, so that a caller without an answer reads the fault only after
-    /// it is known.
-    turn: Mutex<()>,
-}
-
-#[derive(Debug)]
-struct Fault {
-    error: StoreError,
-    /// `None` after a failed sync: the contents of the disk are unknown, so the store must stop.
-    retry: Option<Stopwatch>,
-}
-
-impl Health {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Fault>> {
-        self.fault.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn turn(&self) -> std::sync::MutexGuard<'_, ()> {
-        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn error(&self) -> StoreError {
-        drop(self.turn());
-        let ended = || StoreError::Unavailable { reason: "the writer thread has ended".to_owned() };
-        self.lock().as_ref().map_or_else(ended, |fault| fault.error.clone())
-    }
-
-    fn fail(&self, error: &rusqlite::Error) {
-        let passes = matches!(
-            error.sqlite_error_code(),
-            Some(
-                ErrorCode::DiskFull
-                    | ErrorCode::ReadOnly
-                    | ErrorCode::CannotOpen
-                    // Another program has locked the database; nothing of the group was applied.
-                    | ErrorCode::DatabaseBusy
-            )
-        );
-        let error = store_error(error);
-        tracing::error!(%error, recoverable = passes, store = self.store, "a write failed: the store stops");
-        *self.lock() = Some(Fault { error, retry: passes.then(Stopwatch::start) });
     }
 }
 

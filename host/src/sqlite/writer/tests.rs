@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::clock::Stopwatch;
 
 struct Database(Connection);
 
@@ -21,7 +22,7 @@ fn writer(folder: &Path) -> Group<Database> {
     db.execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t (x); INSERT INTO t VALUES (1);")
         .unwrap();
     let (_, waiting) = mpsc::channel(1);
-    let health = Arc::new(Health { store: "test", ..Health::default() });
+    let health = Arc::new(Health::of("test"));
     Group { state: Database(db), waiting, health, runtime: None, synchronous: Effect::Nothing }
 }
 

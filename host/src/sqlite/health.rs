@@ -1,0 +1,71 @@
+//! Whether a writer is healthy: the fault that stopped it, if one did.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use jobwright_core::store::StoreError;
+use rusqlite::ErrorCode;
+
+use super::readers::store_error;
+use crate::clock::Stopwatch;
+
+/// See the documentation of the module.
+#[derive(Debug, Default)]
+pub(super) struct Health {
+    /// The name of the database in the host's log.
+    pub(super) store: &'static str,
+    fault: Mutex<Option<Fault>>,
+    /// Held while a group is written, so that a caller without an answer reads the fault only after
+    /// it is known.
+    turn: Mutex<()>,
+}
+
+/// Why a writer stopped.
+#[derive(Debug)]
+pub(super) struct Fault {
+    /// What its callers are told.
+    pub(super) error: StoreError,
+    /// When it failed, if it may try again. `None` after a failed sync: the contents of the disk are unknown, so the
+    /// store must stop.
+    pub(super) retry: Option<Stopwatch>,
+}
+
+impl Health {
+    /// A writer that works, of the database with this name.
+    pub(super) fn of(store: &'static str) -> Self {
+        Self { store, ..Self::default() }
+    }
+
+    /// The fault, to be read or changed.
+    pub(super) fn lock(&self) -> MutexGuard<'_, Option<Fault>> {
+        self.fault.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until no group is written, and keeps the next one from being written.
+    pub(super) fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a caller is told whose command was not answered.
+    pub(super) fn error(&self) -> StoreError {
+        drop(self.turn());
+        let ended = || StoreError::Unavailable { reason: "the writer thread has ended".to_owned() };
+        self.lock().as_ref().map_or_else(ended, |fault| fault.error.clone())
+    }
+
+    /// Notes that a write failed.
+    pub(super) fn fail(&self, error: &rusqlite::Error) {
+        let passes = matches!(
+            error.sqlite_error_code(),
+            Some(
+                ErrorCode::DiskFull
+                    | ErrorCode::ReadOnly
+                    | ErrorCode::CannotOpen
+                    // Another program has locked the database; nothing of the group was applied.
+                    | ErrorCode::DatabaseBusy
+            )
+        );
+        let error = store_error(error);
+        tracing::error!(%error, recoverable = passes, store = self.store, "a write failed: the store stops");
+        *self.lock() = Some(Fault { error, retry: passes.then(Stopwatch::start) });
+    }
+}
