@@ -123,12 +123,22 @@ pub(crate) fn temporary_folder() -> io::Result<tempfile::TempDir> {
 }
 
 /// Removes the permissions of the group and of others on the file or directory at `path`, and on
-/// everything in it. Skips symbolic links: their targets are not files of the host.
+/// everything in it. Skips symbolic links: their targets are not files of the host. Also skips what is
+/// removed meanwhile: a host that ends in the same directory removes SQLite's journal files.
 ///
 /// # Errors
 /// If an entry belongs to another user, or its mode cannot be set; with its path.
 #[cfg(unix)]
 pub(crate) fn tighten(path: &Path) -> anyhow::Result<()> {
+    let is_gone = || fs::symlink_metadata(path).is_err_and(|e| e.kind() == io::ErrorKind::NotFound);
+    match tighten_existing(path) {
+        Err(_) if is_gone() => Ok(()),
+        result => result,
+    }
+}
+
+#[cfg(unix)]
+fn tighten_existing(path: &Path) -> anyhow::Result<()> {
     use anyhow::Context as _;
     use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
     let about = fs::symlink_metadata(path)?;

@@ -54,6 +54,12 @@ fn everything_in_a_directory_is_tightened_except_the_targets_of_links() {
 }
 
 #[test]
+fn what_is_removed_meanwhile_is_skipped() {
+    let folder = tempfile::tempdir().unwrap();
+    tighten(&folder.path().join("jobs.db-wal")).unwrap();
+}
+
+#[test]
 fn a_temporary_folder_is_private() {
     assert_eq!(mode(temporary_folder().unwrap().path()), 0o700);
 }

@@ -138,7 +138,11 @@ impl CompiledCache {
         let mut files = Vec::new();
         for entry in fs::read_dir(&self.directory)? {
             let entry = entry?;
-            let about = entry.metadata()?;
+            let about = match entry.metadata() {
+                // Another process that uses the cache, such as `jobwright run`, renamed or removed it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                about => about?,
+            };
             files.push((about.modified()?, about.len(), entry.path()));
         }
         files.sort();
