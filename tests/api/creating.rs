@@ -37,6 +37,10 @@ async fn the_response_to_a_new_job_has_all_its_fields() -> anyhow::Result<()> {
       "attempted_at": null,
       "attempts": [],
       "attempts_left": 5,
+      "backoff": {
+        "jitter_percent": 20,
+        "kind": "polynomial"
+      },
       "cancel_requested_at": null,
       "created_at": "2026-01-01T00:00:00Z",
       "deterministic": false,
@@ -70,6 +74,11 @@ async fn the_response_to_a_new_job_has_all_its_fields() -> anyhow::Result<()> {
       "priority": 2,
       "progress": null,
       "queue": "default",
+      "retry_on": [
+        "failed",
+        "trapped",
+        "time"
+      ],
       "scheduled_at": "2026-01-01T00:01:30Z",
       "snoozes": 0,
       "state": "scheduled",
@@ -129,6 +138,10 @@ async fn a_finalized_job_shows_its_attempts_and_outcome() -> anyhow::Result<()> 
         }
       ],
       "attempts_left": 0,
+      "backoff": {
+        "jitter_percent": 20,
+        "kind": "polynomial"
+      },
       "cancel_requested_at": null,
       "created_at": "2026-01-01T00:00:00Z",
       "deterministic": false,
@@ -157,6 +170,11 @@ async fn a_finalized_job_shows_its_attempts_and_outcome() -> anyhow::Result<()> 
       "priority": 2,
       "progress": null,
       "queue": "default",
+      "retry_on": [
+        "failed",
+        "trapped",
+        "time"
+      ],
       "scheduled_at": "2026-01-01T00:00:00Z",
       "snoozes": 0,
       "state": "completed",

@@ -31,7 +31,7 @@ async fn all_invalid_fields_are_reported() -> anyhow::Result<()> {
     assert_json_snapshot!(post(&host, "/v1/jobs", body).await?.problem(422)?, @r#"
     {
       "code": "invalid_fields",
-      "detail": "plugin: `Not A Name` is not a name: use 1 to 64 characters a-z, 0-9, `.`, `_` and `-`, the first of them a letter or digit; delay_ms: expected a whole number of milliseconds, got `\"soon\"`; max_attempts: expected a whole number from 1 to 25, got `26`; limits.memory_bytes: memory limit 2 GiB (--memory) exceeds the operator's maximum 1 GiB, which `ceilings.memory_bytes` in the host's configuration sets; queue: `Default` is not a name: use 1 to 64 characters a-z, 0-9, `.`, `_` and `-`, the first of them a letter or digit; priority: expected one of 1 (first) to 4 (last), got `5`; colour: is not a field of a job; there are: idempotency_key, payload, payload_base64, content_type, plugin, delay_ms, scheduled_at, max_attempts, limits, queue, priority, entrypoint, args, env, tags, deterministic, inject_env",
+      "detail": "plugin: `Not A Name` is not a name: use 1 to 64 characters a-z, 0-9, `.`, `_` and `-`, the first of them a letter or digit; delay_ms: expected a whole number of milliseconds, got `\"soon\"`; max_attempts: expected a whole number from 1 to 25, got `26`; limits.memory_bytes: memory limit 2 GiB (--memory) exceeds the operator's maximum 1 GiB, which `ceilings.memory_bytes` in the host's configuration sets; queue: `Default` is not a name: use 1 to 64 characters a-z, 0-9, `.`, `_` and `-`, the first of them a letter or digit; priority: expected one of 1 (first) to 4 (last), got `5`; colour: is not a field of a job; there are: idempotency_key, payload, payload_base64, content_type, plugin, delay_ms, scheduled_at, max_attempts, retry_on, backoff, limits, queue, priority, entrypoint, args, env, tags, deterministic, inject_env",
       "errors": [
         {
           "field": "plugin",
@@ -59,7 +59,7 @@ async fn all_invalid_fields_are_reported() -> anyhow::Result<()> {
         },
         {
           "field": "colour",
-          "message": "is not a field of a job; there are: idempotency_key, payload, payload_base64, content_type, plugin, delay_ms, scheduled_at, max_attempts, limits, queue, priority, entrypoint, args, env, tags, deterministic, inject_env"
+          "message": "is not a field of a job; there are: idempotency_key, payload, payload_base64, content_type, plugin, delay_ms, scheduled_at, max_attempts, retry_on, backoff, limits, queue, priority, entrypoint, args, env, tags, deterministic, inject_env"
         }
       ]
     }
@@ -155,6 +155,21 @@ async fn every_field_has_its_bounds() -> anyhow::Result<()> {
         ("env.JOBWRIGHT_JOB_ID", json!({ "JOBWRIGHT_JOB_ID": "mine" })),
         ("tags", json!("blue")),
         ("tags", json!(many)),
+        ("retry_on", json!(["sometimes"])),
+        ("retry_on", json!("failed,time")),
+        ("backoff", json!("fixed")),
+        ("backoff.kind", json!({})),
+        ("backoff.kind", json!({ "kind": "linear" })),
+        ("backoff.wait_ms", json!({ "kind": "fixed" })),
+        ("backoff.wait_ms", json!({ "kind": "fixed", "wait_ms": -1 })),
+        ("backoff.wait_ms", json!({ "kind": "fixed", "wait_ms": 31_622_400_001_u64 })),
+        ("backoff.wait_ms", json!({ "kind": "polynomial", "wait_ms": 1 })),
+        ("backoff.first_ms", json!({ "kind": "exponential", "factor": 2 })),
+        ("backoff.factor", json!({ "kind": "exponential", "first_ms": 1, "factor": 0.5 })),
+        ("backoff.waits_ms", json!({ "kind": "list", "waits_ms": [] })),
+        ("backoff.waits_ms", json!({ "kind": "list", "waits_ms": vec![1; 26] })),
+        ("backoff.jitter_percent", json!({ "kind": "polynomial", "jitter_percent": 101 })),
+        ("backoff.max_ms", json!({ "kind": "polynomial", "max_ms": "6h" })),
         ("deterministic", json!("yes")),
         ("limits", json!(5)),
         ("limits.fule", json!({ "fule": 5 })),

@@ -16,6 +16,7 @@ use super::{Fixture, get, patch, put, send};
 pub fn trials() -> Vec<Trial> {
     tests![
         settings_are_the_defaults_of_jobs,
+        a_backoff_is_replaced_as_a_whole_and_a_job_overrides_it,
         null_unsets_a_setting_and_absent_ones_stay,
         all_invalid_settings_are_reported_at_once,
         settings_that_are_not_an_object_are_refused,
@@ -32,6 +33,7 @@ async fn settings_are_the_defaults_of_jobs() -> anyhow::Result<()> {
     let settings = json!({
         "limits": { "fuel": 1000, "timeout_ms": 2000 },
         "retry_on": ["failed", "fuel"],
+        "backoff": { "kind": "exponential", "first_ms": 2000, "max_ms": 60_000 },
         "output_type": "text/csv",
         "default_version": "1.0.0",
     });
@@ -39,6 +41,13 @@ async fn settings_are_the_defaults_of_jobs() -> anyhow::Result<()> {
     assert_eq!(get(&host, "/v1/plugins/p").await?.ok(200)?, plugin);
     assert_json_snapshot!(plugin["settings"], @r#"
     {
+      "backoff": {
+        "factor": 2.0,
+        "first_ms": 2000,
+        "jitter_percent": 20,
+        "kind": "exponential",
+        "max_ms": 60000
+      },
       "default_version": "1.0.0",
       "limits": {
         "fuel": 1000,
@@ -54,6 +63,30 @@ async fn settings_are_the_defaults_of_jobs() -> anyhow::Result<()> {
     let id = host.submit(json!({ "plugin": "p", "limits": { "fuel": 5 } })).await?;
     let limits = &host.job(&id).await?["limits"];
     assert_eq!((&limits["fuel"], &limits["timeout_ms"]), (&json!(5), &json!(2000)));
+    Ok(())
+}
+
+async fn a_backoff_is_replaced_as_a_whole_and_a_job_overrides_it() -> anyhow::Result<()> {
+    let Fixture { host, .. } = Fixture::new().await?;
+    let set = async |backoff: Value| -> anyhow::Result<Value> {
+        let change = json!({ "backoff": backoff });
+        Ok(patch(&host, "/v1/plugins/p", change).await?.ok(200)?["settings"]["backoff"].clone())
+    };
+    let of_job = async |job: Value| -> anyhow::Result<Value> {
+        let id = host.submit(job).await?;
+        Ok(host.job(&id).await?["backoff"].clone())
+    };
+    set(json!({ "kind": "fixed", "wait_ms": 5000, "max_ms": 1000 })).await?;
+    let list = json!({ "kind": "list", "waits_ms": [1, 2.0e3], "jitter_percent": 0 });
+    let stored = json!({ "kind": "list", "waits_ms": [1, 2000], "jitter_percent": 0 });
+    assert_eq!(set(list).await?, stored);
+    assert_eq!(of_job(json!({ "plugin": "p" })).await?, stored);
+    let own = json!({ "kind": "fixed", "wait_ms": 7, "jitter_percent": 20 });
+    assert_eq!(of_job(json!({ "plugin": "p", "backoff": own })).await?, own);
+    assert_eq!(of_job(json!({ "plugin": "p", "backoff": null })).await?, stored);
+    assert_eq!(set(json!(null)).await?, Value::Null);
+    let default = json!({ "kind": "polynomial", "jitter_percent": 20 });
+    assert_eq!(of_job(json!({ "plugin": "p" })).await?, default);
     Ok(())
 }
 
@@ -136,6 +169,8 @@ async fn all_invalid_settings_are_reported_at_once() -> anyhow::Result<()> {
         json!({ "limits": { "fuel": -1 } }),
         json!({ "retry_on": ["sometimes"] }),
         json!({ "retry_on": "failed" }),
+        json!({ "backoff": { "kind": "linear" } }),
+        json!({ "backoff": { "kind": "list", "waits_ms": [1], "jitter_percent": 300 } }),
         json!({ "default_version": "latest" }),
         json!({ "output_type": "csv" }),
         json!({ "output_type": "" }),

@@ -77,7 +77,8 @@ async fn every_setting_of_a_plugin_is_set_and_unset() -> anyhow::Result<()> {
     let limits = "--fuel unlimited --timeout 5s --memory 32MiB --output-limit 2KiB --log-limit 1KiB \
                   --checkpoint-limit 3KiB --tables 7 --resources 8 --grace 2s";
     let set = format!(
-        "plugin set echo {limits} --retry-on failed,time --output-type text/csv --default-version 1.0.0"
+        "plugin set echo {limits} --retry-on failed,time --backoff exponential:1s,3 --backoff-max 1h \
+         --output-type text/csv --default-version 1.0.0"
     );
     let plugin = shell.json(&set).await?;
     let expected = json!({
@@ -86,7 +87,12 @@ async fn every_setting_of_a_plugin_is_set_and_unset() -> anyhow::Result<()> {
             "output_bytes": 2048, "log_bytes": 1024, "checkpoint_bytes": 3072, "tables": 7,
             "resources": 8, "grace_ms": 2000,
         },
-        "retry_on": ["failed", "time"], "output_type": "text/csv", "default_version": "1.0.0",
+        "retry_on": ["failed", "time"],
+        "backoff": {
+            "kind": "exponential", "first_ms": 1000, "factor": 3.0, "jitter_percent": 20,
+            "max_ms": 3_600_000,
+        },
+        "output_type": "text/csv", "default_version": "1.0.0",
     });
     ensure!(plugin["settings"] == expected, "{plugin}");
     let line = "plugin set echo --fuel none --settings {\"output_type\":\"text/plain\"}";
@@ -94,7 +100,8 @@ async fn every_setting_of_a_plugin_is_set_and_unset() -> anyhow::Result<()> {
     ensure!(settings["limits"].get("fuel").is_none(), "{settings}");
     ensure!(settings["limits"]["grace_ms"] == 2000, "{settings}");
     ensure!(settings["output_type"] == "text/plain", "{settings}");
-    let line = "plugin set echo --retry-on none --output-type none --default-version none";
+    let line =
+        "plugin set echo --retry-on none --backoff none --output-type none --default-version none";
     let settings = shell.json(line).await?["settings"].clone();
     ensure!(settings.as_object().is_some_and(|left| left.len() == 1), "{settings}");
     Ok(())

@@ -108,7 +108,7 @@ async fn a_stopped_upload_reports_what_was_accepted() -> anyhow::Result<()> {
     let said = String::from_utf8_lossy(&ended.stderr).into_owned();
     assert_eq!(ended.status.code(), Some(130));
     ensure!(said.contains("accepted 1 of 2 jobs; the first job without a response is in line 2"));
-    ensure!(said.contains("the host has no room for 1 jobs: retrying for up to "), "{said}");
+    ensure!(said.contains("the host has no room for 1 job: retrying for up to "), "{said}");
     shell.text(&format!("job cancel {id}")).await?;
     Ok(())
 }
@@ -123,10 +123,10 @@ async fn jobs_that_match_are_cancelled_after_a_dry_run() -> anyhow::Result<()> {
     assert_eq!(dry.as_array().map(Vec::len), Some(2));
     let cancelled = shell.json("job cancel --tag a --yes --limit 1").await?;
     assert_eq!((&cancelled["more"], &cancelled["skipped"]), (&json!(true), &json!(0)));
-    assert_eq!(shell.text("job cancel --tag a --yes").await?, "cancelled 1 jobs\n");
+    assert_eq!(shell.text("job cancel --tag a --yes").await?, "cancelled 1 job\n");
     assert_eq!(shell.text("job cancel --tag a --yes").await?, "cancelled 0 jobs\n");
     assert_eq!(shell.json("job list --state scheduled").await?.as_array().map(Vec::len), Some(1));
-    assert_eq!(shell.text("job cancel --all --yes").await?, "cancelled 1 jobs\n");
+    assert_eq!(shell.text("job cancel --all --yes").await?, "cancelled 1 job\n");
     Ok(())
 }
 
@@ -159,7 +159,7 @@ async fn without_a_terminal_many_jobs_need_a_yes() -> anyhow::Result<()> {
     shell.text("job submit echo --delay 1h").await?;
     let output = shell.run("job cancel --queue default").await?;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    ensure!(output.status.code() == Some(64) && said.contains("1 jobs match"), "{said}");
+    ensure!(output.status.code() == Some(64) && said.contains("matches 1 job:"), "{said}");
     ensure!(said.contains("--yes") && said.contains("--dry-run"), "{said}");
     assert_eq!(shell.json("job list --state scheduled").await?.as_array().map(Vec::len), Some(1));
     Ok(())

@@ -11,7 +11,7 @@ use jobwright_core::limits::Limits;
 use jobwright_core::outcome::{AttemptError, Outcome, Output, RetryHint, Usage};
 use jobwright_core::plugin::Digest;
 use jobwright_core::report::{Progress, ProgressUpdate};
-use jobwright_core::retry::RetryPolicy;
+use jobwright_core::retry::{Backoff, RetryPolicy};
 use jobwright_core::store::{Finish, Leased};
 use jobwright_core::tenant::TenantName;
 
@@ -59,6 +59,7 @@ pub(crate) fn job() -> NewJob {
         max_attempts: 5,
         limits: Limits::DEFAULT,
         retry: RetryPolicy::default(),
+        backoff: Backoff::default(),
         entrypoint: None,
         args: vec![],
         env: Default::default(),

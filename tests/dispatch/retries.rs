@@ -18,6 +18,8 @@ use super::Fixture;
 pub fn trials() -> Vec<Trial> {
     tests![
         a_failed_job_is_retried_after_its_back_off_and_not_before,
+        a_job_waits_as_its_own_back_off_says,
+        a_job_retries_the_endings_that_it_names,
         the_last_failure_discards,
         a_permanent_failure_discards_at_once,
         a_guest_can_ask_for_a_later_retry,
@@ -52,6 +54,37 @@ async fn a_failed_job_is_retried_after_its_back_off_and_not_before() -> anyhow::
     let job = fixture.host.finalized(&id).await?;
     let outcomes = [&job["attempts"][0]["outcome"], &job["attempts"][1]["outcome"]];
     ensure!(outcomes == ["failed", "succeeded"], "{job}");
+    Ok(())
+}
+
+async fn a_job_waits_as_its_own_back_off_says() -> anyhow::Result<()> {
+    let fixture = Fixture::new(|_| {}).await?;
+    let waits = [1_000_u64, 90_000];
+    let backoff = json!({ "kind": "list", "waits_ms": waits, "jitter_percent": 0 });
+    let id = fixture.submit(json!({ "max_attempts": 4, "backoff": backoff })).await?;
+    for wait in [waits[0], waits[1], waits[1]].map(Duration::from_millis) {
+        fixture.begins().await?.end(failed(RetryHint::Backoff));
+        let due = fixture.rests(&id).await?.lifecycle.scheduled_at;
+        ensure!(jobwright_core::clock::until(fixture.clock.now(), due) == wait, "{due}");
+        fixture.clock.advance(wait);
+    }
+    fixture.begins().await?.succeed();
+    ensure!(fixture.rests(&id).await?.lifecycle.state == JobState::Completed);
+    Ok(())
+}
+
+async fn a_job_retries_the_endings_that_it_names() -> anyhow::Result<()> {
+    let fixture = Fixture::new(|_| {}).await?;
+    let ended = |limit| {
+        let error = AttemptError::new("limit", "used 5 of 5");
+        Outcome::LimitExceeded { limit, error }
+    };
+    let id = fixture.submit(json!({ "retry_on": ["fuel"] })).await?;
+    fixture.begins().await?.end(ended(Limit::Fuel));
+    ensure!(fixture.rests(&id).await?.lifecycle.state == JobState::Available);
+    fixture.clock.advance(Duration::from_secs(60));
+    fixture.begins().await?.end(ended(Limit::Time));
+    ensure!(fixture.rests(&id).await?.lifecycle.state == JobState::Discarded);
     Ok(())
 }
 

@@ -18,8 +18,8 @@ use jobwright_core::report::ProgressReporter;
 use jobwright_core::runtime::{Ended, Stop, StopReason};
 use jobwright_core::store::StoreError;
 use jobwright_core::{
-    Attempt, Capabilities, Lifecycle, LogBuffer, PluginRegistry, RetryPolicy, Runtime, Start,
-    TenantName,
+    Attempt, Backoff, Capabilities, Lifecycle, LogBuffer, PluginRegistry, RetryPolicy, Runtime,
+    Start, TenantName,
 };
 
 /// The functions that the guests below import, and a memory of one page.
@@ -159,6 +159,7 @@ pub(crate) fn attempt(digest: Digest) -> anyhow::Result<Attempt> {
         max_attempts: 5,
         limits,
         retry: RetryPolicy::default(),
+        backoff: Backoff::default(),
         entrypoint: None,
         args: vec![],
         env: BTreeMap::new(),

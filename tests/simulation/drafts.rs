@@ -8,7 +8,7 @@ use jobwright_core::clock::{Timestamp, after};
 use jobwright_core::hold::JobLabels;
 use jobwright_core::job::{JobId, JobSpec, NewJob, Payload, Priority};
 use jobwright_core::plugin::Digest;
-use jobwright_core::retry::RetryPolicy;
+use jobwright_core::retry::{Backoff, RetryPolicy};
 use jobwright_core::tenant::TenantLimits;
 
 use super::hosts::SHARE;
@@ -62,6 +62,7 @@ pub(super) fn draft(rng: &Rng, id: JobId, now: Timestamp) -> NewJob {
         max_attempts: rng.between(1, 4) as u16,
         limits: Limits { memory_bytes: shares * SHARE, timeout_ms, ..Limits::DEFAULT },
         retry: RetryPolicy::default(),
+        backoff: Backoff::default(),
         entrypoint: None,
         args: vec![],
         env: Default::default(),

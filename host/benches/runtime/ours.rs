@@ -14,7 +14,8 @@ use jobwright_core::plugin::Digest;
 use jobwright_core::report::ProgressReporter;
 use jobwright_core::runtime::Stop;
 use jobwright_core::{
-    Attempt, Capabilities, Lifecycle, Limits, LogBuffer, RetryPolicy, Runtime, Start, TenantName,
+    Attempt, Backoff, Capabilities, Lifecycle, Limits, LogBuffer, RetryPolicy, Runtime, Start,
+    TenantName,
 };
 use tempfile::TempDir;
 
@@ -84,6 +85,7 @@ fn attempt(digest: Digest) -> anyhow::Result<Attempt> {
         max_attempts: 5,
         limits: Limits::DEFAULT,
         retry: RetryPolicy::default(),
+        backoff: Backoff::default(),
         entrypoint: None,
         args: vec![],
         env: BTreeMap::new(),

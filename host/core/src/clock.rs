@@ -7,6 +7,9 @@ use async_trait::async_trait;
 /// A point in time, to the microsecond (what the stores keep).
 pub type Timestamp = jiff::Timestamp;
 
+/// How far ahead a job may be scheduled, and the longest wait between two attempts.
+pub const MAX_DELAY: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
 /// The present time, and waiting for a time. Tests set it.
 ///
 /// A host has two clocks. Its own never steps, so that a span (a lease, a delay, a back-off, the

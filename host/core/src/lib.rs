@@ -76,7 +76,7 @@ pub use plugin::{PluginName, PluginRef, Version};
 pub use queue::QueueName;
 pub use registry::PluginRegistry;
 pub use report::{Progress, ProgressReporter};
-pub use retry::RetryPolicy;
+pub use retry::{Backoff, RetryPolicy};
 pub use runtime::Runtime;
 pub use secret::SecretStore;
 pub use services::{Capabilities, HostServices};

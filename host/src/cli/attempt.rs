@@ -14,7 +14,7 @@ use jobwright_core::log::LogBuffer;
 use jobwright_core::outcome::{Outcome, RetryHint};
 use jobwright_core::plugin::{Inspection, PluginName, PluginVersion};
 use jobwright_core::report::ProgressReporter;
-use jobwright_core::retry::{self, RetryPolicy};
+use jobwright_core::retry::{self, Backoff, RetryPolicy};
 use jobwright_core::runtime::{Ended, Runtime as _, Stop, StopReason};
 use jobwright_core::services::Capabilities;
 use jobwright_core::tenant::TenantName;
@@ -148,6 +148,7 @@ impl AttemptOptions {
             max_attempts: 1,
             limits: self.limits(&found.inspection)?,
             retry: RetryPolicy::default(),
+            backoff: Backoff::default(),
             entrypoint,
             args: self.command.args.clone(),
             env,
@@ -220,7 +221,7 @@ impl AttemptResult {
             }
         };
         // The outcome that a host would record.
-        let outcome = retry::settle(&lifecycle, ended.outcome, clock::wall());
+        let outcome = retry::settle(&lifecycle, &Backoff::default(), ended.outcome, clock::wall());
         Self { ended: Ended { outcome, ..ended }, log }
     }
 

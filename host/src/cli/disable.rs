@@ -3,6 +3,7 @@
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
+use super::amounts::jobs;
 use super::client::Client;
 use super::exit::Ending;
 use super::json::{actor, text};
@@ -44,13 +45,14 @@ pub(super) async fn disable(
     how: DisableOptions,
 ) -> anyhow::Result<Ending> {
     let (request, name) = (target.request(client, "disable"), &target.name);
-    let jobs = if how.cancel { "cancel" } else { "hold" };
-    let answer = client.json(request.json(&json!({ "jobs": jobs, "reason": how.reason }))).await?;
+    let waiting = if how.cancel { "cancel" } else { "hold" };
+    let answer =
+        client.json(request.json(&json!({ "jobs": waiting, "reason": how.reason }))).await?;
     terminal.result(
         || answer.clone(),
-        |out| match &answer["cancelled_jobs"] {
-            cancelled if how.cancel => writeln!(out, "disabled {name}, cancelled {cancelled} jobs"),
-            _ => writeln!(out, "disabled {name}"),
+        |out| match answer["cancelled_jobs"].as_u64().filter(|_| how.cancel) {
+            Some(count) => writeln!(out, "disabled {name}, cancelled {}", jobs(count as usize)),
+            None => writeln!(out, "disabled {name}"),
         },
     )?;
     Ok(Ending::Done)

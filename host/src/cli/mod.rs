@@ -3,6 +3,7 @@
 //! `serve`, `run`, `dev`, `new` and `plugin inspect` need no host; the other commands are HTTP clients of
 //! one. `replay` runs a guest and is a client. `exit` owns the exit codes.
 
+mod amounts;
 mod attempt;
 mod channel;
 mod client;
@@ -23,12 +24,12 @@ mod plugin;
 mod queue;
 mod receipt;
 mod replay;
+mod retries;
 mod run;
 mod sandbox;
 mod secret;
 mod serve;
 mod signals;
-mod span;
 mod table;
 mod tenant;
 mod terminal;

@@ -6,10 +6,10 @@ use jobwright_core::job::QueueName;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
+use super::amounts::span;
 use super::client::Client;
 use super::exit::Ending;
 use super::json::{actor, text};
-use super::span::span;
 use super::table::table;
 use super::terminal::Terminal;
 

@@ -152,7 +152,7 @@ impl Dispatcher {
         let queued = until(lifecycle.scheduled_at, lifecycle.attempted_at.unwrap_or_default());
         ended.usage.queue_ms = millis(queued);
         let now = self.parts.clock.now();
-        ended.outcome = retry::settle(lifecycle, ended.outcome, now);
+        ended.outcome = retry::settle(lifecycle, &job.spec.backoff, ended.outcome, now);
         let verdict = retry::decide(job, &ended.outcome, now, (self.random.jitter)());
         let record = AttemptRecord {
             start: *start,

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use jobwright_core::clock::{Timestamp, after};
+use jobwright_core::clock::{MAX_DELAY, Timestamp, after};
 use jobwright_core::command::CommandInput;
-use jobwright_core::job::{JobSpec, MAX_DELAY, Payload, Priority, QueueName};
+use jobwright_core::job::{JobSpec, Payload, Priority, QueueName};
 use jobwright_core::limits::{InvalidLimit, LimitPolicy, Limits, LimitsRequest};
 use jobwright_core::outcome::is_media_type;
 use jobwright_core::plugin::{PluginRef, Resolved};
-use jobwright_core::retry::MAX_ATTEMPTS_CAP;
+use jobwright_core::retry::{Backoff, MAX_ATTEMPTS_CAP, RetryPolicy};
 use jobwright_core::tenant::TenantName;
 
 use super::deterministic::Deterministic;
@@ -40,6 +40,10 @@ pub struct JobOptions {
     pub priority: Priority,
     /// How many attempts count before it is discarded.
     pub max_attempts: u16,
+    /// The endings that are retried; absent for those of the plugin.
+    pub retry_on: Option<RetryPolicy>,
+    /// How long it waits between two attempts; absent for the back-off of the plugin.
+    pub backoff: Option<Backoff>,
     /// Limits; absent ones come from the plugin or the host.
     pub limits: LimitsRequest,
     /// Arguments of the guest.
@@ -100,6 +104,7 @@ impl JobDraft {
         let mut faults = Vec::from_iter(fault_of_payload(&self.payload));
         faults.extend(options.due.fault(now));
         faults.extend(JobOptions::fault_of_attempts(options.max_attempts));
+        faults.extend(options.backoff.iter().flat_map(faults_of_backoff));
         faults.extend(policy.faults(&options.limits).iter().map(fault_of_limit));
         faults.extend(options.faults_of_texts());
         faults
@@ -115,6 +120,7 @@ impl JobDraft {
         context: &Context<'_>,
     ) -> Result<(JobSpec, Payload), Vec<FieldFault>> {
         let Self { plugin, payload, options } = self;
+        let settings = found.settings;
         let Fitted { limits, entrypoint, deterministic } = options.fit(found, context)?;
         let spec = JobSpec {
             tenant: context.tenant.clone(),
@@ -125,16 +131,17 @@ impl JobDraft {
             priority: options.priority,
             max_attempts: options.max_attempts,
             limits,
-            retry: found.settings.retry_on.clone().unwrap_or_default(),
+            retry: options.retry_on.or_else(|| settings.retry_on.clone()).unwrap_or_default(),
+            backoff: options.backoff.or_else(|| settings.backoff.clone()).unwrap_or_default(),
             entrypoint,
             args: options.args,
             env: options.env,
             tags: options.tags,
             deterministic: deterministic.is,
             deterministic_by_grant: deterministic.by_grant,
-            output_type: found.settings.output_type.clone(),
-            inject_env: options.inject_env.or(found.settings.inject_env).unwrap_or(true),
-            exit_codes: found.settings.exit_codes.clone(),
+            output_type: settings.output_type.clone(),
+            inject_env: options.inject_env.or(settings.inject_env).unwrap_or(true),
+            exit_codes: settings.exit_codes.clone(),
         };
         Ok((spec, payload))
     }
@@ -206,6 +213,12 @@ pub fn fault_of_payload(payload: &Payload) -> Option<FieldFault> {
     is_wrong.then(|| FieldFault::new("content_type", message))
 }
 
+/// What is wrong with a back-off.
+pub fn faults_of_backoff(backoff: &Backoff) -> impl Iterator<Item = FieldFault> {
+    let faults = backoff.faults().into_iter();
+    faults.map(|fault| FieldFault::new(format!("backoff.{}", fault.field), fault.message))
+}
+
 fn fault_of_limit(fault: &InvalidLimit) -> FieldFault {
     FieldFault::new(format!("limits.{}", fault.field), &fault.message)
 }
@@ -222,6 +235,8 @@ mod tests {
             queue: QueueName::default(),
             priority: Priority::default(),
             max_attempts: 1,
+            retry_on: None,
+            backoff: None,
             limits: LimitsRequest::default(),
             args: vec![],
             env: BTreeMap::new(),
@@ -246,10 +261,18 @@ mod tests {
         draft.payload.content_type = Some("no type".to_owned());
         draft.options.due = Due::At(after(NOW, MAX_DELAY + Duration::from_secs(1)));
         draft.options.max_attempts = 0;
+        draft.options.backoff = Some(Backoff { jitter_percent: 101, ..Backoff::default() });
         draft.options.limits.timeout_ms = Some(0);
         draft.options.args = vec!["x".to_owned(); 10_000];
-        let named = ["content_type", "scheduled_at", "max_attempts", "limits.timeout_ms", "args"];
-        assert_eq!(faulty(&draft)[..5], named);
+        let named = [
+            "content_type",
+            "scheduled_at",
+            "max_attempts",
+            "backoff.jitter_percent",
+            "limits.timeout_ms",
+            "args",
+        ];
+        assert_eq!(faulty(&draft)[..6], named);
         draft.options.due = Due::After(MAX_DELAY + Duration::from_secs(1));
         assert_eq!(faulty(&draft)[1], "delay_ms");
     }

@@ -24,7 +24,7 @@ mod submission;
 mod submit;
 
 pub use self::checks::IntakeSettings;
-pub use self::draft::{Due, JobDraft, JobOptions, TOO_FAR, fault_of_payload};
+pub use self::draft::{Due, JobDraft, JobOptions, TOO_FAR, fault_of_payload, faults_of_backoff};
 pub use self::plugin_locks::PluginLocks;
 pub use self::refused::{FieldFault, NotAdmitted, Refused};
 pub use self::submission::{Accepted, Answer, Order, RequestKey, Submission, Submitter};

@@ -24,7 +24,7 @@ use jobwright_core::registry::Upload;
 use jobwright_core::report::ProgressReporter;
 use jobwright_core::runtime::{Ended, Stop};
 use jobwright_core::{
-    Attempt, Capabilities, Digest, Lifecycle, Limits, LogBuffer, PluginRegistry as _, RetryPolicy,
+    Attempt, Backoff, Capabilities, Digest, Lifecycle, Limits, LogBuffer, PluginRegistry as _, RetryPolicy,
     Runtime as _, Start, TenantName,
 };
 use tempfile::TempDir;
@@ -126,6 +126,7 @@ impl Host {
             max_attempts: 1,
             limits,
             retry: RetryPolicy::default(),
+            backoff: Backoff::default(),
             entrypoint: None,
             args: vec![],
             env: BTreeMap::from([("name".to_owned(), "value".to_owned())]),

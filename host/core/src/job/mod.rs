@@ -28,7 +28,7 @@ pub use self::payload::{OutputInfo, Payload};
 pub use self::priority::{InvalidPriority, Priority};
 pub use self::record::{AttemptRecord, Seed, Start};
 pub use self::row::{AttemptCounts, Job, MAX_RECORDS};
-pub use self::spec::{JobSpec, MAX_DELAY};
+pub use self::spec::JobSpec;
 pub use self::state::{JobState, Phase};
 pub use self::verdict::Verdict;
 pub use crate::queue::name::QueueName;

@@ -1,7 +1,6 @@
 //! The specification of a job: what the submitter asked for, complete and fixed at enqueue.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -13,11 +12,9 @@ use crate::limits::effective::Limits;
 use crate::plugin::name::PluginName;
 use crate::plugin::version::Version;
 use crate::queue::name::QueueName;
+use crate::retry::backoff::Backoff;
 use crate::retry::policy::RetryPolicy;
 use crate::tenant::TenantName;
-
-/// How far ahead a job may be scheduled, and the longest wait that a guest may ask for.
-pub const MAX_DELAY: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// The specification of a job, complete and fixed at enqueue: a later change of the plugin, its settings
 /// or the operator's defaults does not reach a job that was accepted.
@@ -43,6 +40,9 @@ pub struct JobSpec {
     /// Which endings are tried again.
     #[serde(default)]
     pub retry: RetryPolicy,
+    /// How long it waits between two attempts.
+    #[serde(default, skip_serializing_if = "Backoff::is_default")]
+    pub backoff: Backoff,
     /// Which export runs, for plugins that may have several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entrypoint: Option<String>,

@@ -29,7 +29,7 @@ pub struct PluginVersion {
 }
 
 /// A plugin: its settings and its versions, in the order of upload.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plugin {
     /// Its tenant.
     #[serde(default, skip_serializing_if = "TenantName::is_default")]
@@ -43,7 +43,7 @@ pub struct Plugin {
 }
 
 /// The version to which a reference resolves, and the plugin's settings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Resolved<'a> {
     /// The version.
     pub version: &'a PluginVersion,

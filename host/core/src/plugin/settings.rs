@@ -6,10 +6,11 @@ use super::version::Version;
 use crate::exit_codes::ExitCodes;
 use crate::grant::grants::Grants;
 use crate::limits::request::LimitsRequest;
+use crate::retry::backoff::Backoff;
 use crate::retry::policy::RetryPolicy;
 
 /// The settings of a plugin, for all its versions.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PluginSettings {
     /// For jobs that set no limits.
@@ -17,6 +18,9 @@ pub struct PluginSettings {
     /// The endings that are retried; absent for the default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_on: Option<RetryPolicy>,
+    /// How long its jobs wait between two attempts; absent for the default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backoff: Option<Backoff>,
     /// The media type of its outputs; absent to guess from the bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output_type: Option<String>,

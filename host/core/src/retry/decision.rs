@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::backoff::backoff;
+use super::backoff::Backoff;
 use super::policy::Cause;
 use crate::clock::{Timestamp, after};
 use crate::job::row::Job;
@@ -26,7 +26,7 @@ pub fn decide(job: &Job, outcome: &Outcome, now: Timestamp, jitter: f64) -> Verd
         if !spec.retry.allows(cause) || failures >= spec.max_attempts {
             return Verdict::Discard;
         }
-        let wait = asked.unwrap_or_else(|| backoff(failures, jitter));
+        let wait = asked.unwrap_or_else(|| spec.backoff.wait(failures, jitter));
         Verdict::Retry { at: after(now, wait) }
     };
     match outcome {
@@ -37,14 +37,15 @@ pub fn decide(job: &Job, outcome: &Outcome, now: Timestamp, jitter: f64) -> Verd
         Outcome::Failed { retry: RetryHint::Backoff, .. } => retry(Cause::Failed, None),
         Outcome::Failed { retry: RetryHint::After(wait), .. } => retry(Cause::Failed, Some(*wait)),
         Outcome::Snoozed { wait, .. } => {
-            let usual = || backoff(lifecycle.snoozes.saturating_add(1), jitter);
+            let usual = || spec.backoff.wait(lifecycle.snoozes.saturating_add(1), jitter);
             Verdict::Snooze { at: after(now, wait.unwrap_or_else(usual).max(MIN_SNOOZE)) }
         }
         Outcome::Trapped { .. } => retry(Cause::Trapped, None),
         Outcome::LimitExceeded { limit, .. } => retry((*limit).into(), None),
         Outcome::Refused { .. } if lifecycle.refused >= MAX_REFUSED => Verdict::Discard,
         Outcome::Refused { .. } => {
-            let wait = backoff(lifecycle.refused.saturating_add(1), jitter);
+            // The host failed, not the job: what a submitter chose for failures does not apply.
+            let wait = Backoff::default().wait(lifecycle.refused.saturating_add(1), jitter);
             Verdict::Release { at: after(now, wait), refused: true }
         }
         // A lost attempt is normally reclaimed, not finished. If one is finished as lost, it is released

@@ -15,7 +15,9 @@ pub mod decision;
 pub mod policy;
 pub mod snooze;
 
-pub use self::backoff::MAX_BACKOFF;
+pub use self::backoff::{
+    Backoff, BackoffFault, Curve, DEFAULT_JITTER_PERCENT, MAX_BACKOFF, MAX_FACTOR,
+};
 pub use self::decision::{MAX_REFUSED, MIN_SNOOZE, decide};
 pub use self::policy::{Cause, DEFAULT_MAX_ATTEMPTS, MAX_ATTEMPTS_CAP, RetryPolicy};
 pub use self::snooze::{MAX_SNOOZED, MAX_SNOOZES, settle};

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use super::backoff::backoff;
-use crate::clock::{Timestamp, until};
+use super::backoff::Backoff;
+use crate::clock::{MAX_DELAY, Timestamp, until};
 use crate::job::lifecycle::Lifecycle;
-use crate::job::spec::MAX_DELAY;
 use crate::outcome::{AttemptError, Outcome, RetryHint};
 
 /// How often in sequence an attempt may be snoozed; the next one is a failure.
@@ -17,7 +16,12 @@ pub const MAX_SNOOZED: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// Applies the bounds to `outcome` of the running attempt: a snooze counts as a failure once its sequence
 /// is too long, and no wait is longer than [`MAX_DELAY`]. The error's message notes each change.
 #[must_use]
-pub fn settle(lifecycle: &Lifecycle, outcome: Outcome, now: Timestamp) -> Outcome {
+pub fn settle(
+    lifecycle: &Lifecycle,
+    backoff: &Backoff,
+    outcome: Outcome,
+    now: Timestamp,
+) -> Outcome {
     match outcome {
         Outcome::Snoozed { error, wait } => {
             let (error, wait) = bounded(error, wait);
@@ -25,7 +29,7 @@ pub fn settle(lifecycle: &Lifecycle, outcome: Outcome, now: Timestamp) -> Outcom
                 None => Outcome::Snoozed { error, wait },
                 Some(why) => {
                     // At least the back-off of a failure: the short waits have not helped.
-                    let usual = backoff(lifecycle.failures.saturating_add(1), 0.5);
+                    let usual = backoff.wait(lifecycle.failures.saturating_add(1), 0.5);
                     let longer = wait.filter(|wait| *wait > usual);
                     let retry = longer.map_or(RetryHint::Backoff, RetryHint::After);
                     Outcome::Failed { error: error.with_note(&why), retry }

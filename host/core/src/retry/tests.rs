@@ -3,11 +3,10 @@ use proptest::prelude::*;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::backoff::backoff;
 use super::snooze::DAY_SECONDS;
 use super::*;
-use crate::clock::{Timestamp, after, until};
-use crate::job::{Job, JobId, JobSpec, Lifecycle, MAX_DELAY, Verdict};
+use crate::clock::{MAX_DELAY, Timestamp, after, until};
+use crate::job::{Job, JobId, JobSpec, Lifecycle, Verdict};
 use crate::limits::Limit;
 use crate::limits::Limits;
 use crate::outcome::{AttemptError, Output};
@@ -27,6 +26,7 @@ fn spec(max_attempts: u16) -> JobSpec {
         max_attempts,
         limits: Limits::DEFAULT,
         retry: RetryPolicy::default(),
+        backoff: Backoff::default(),
         entrypoint: None,
         args: vec![],
         env: std::collections::BTreeMap::new(),
@@ -116,7 +116,7 @@ fn a_wait_named_by_the_guest_is_used_up_to_the_maximum_delay() {
     ] {
         let job = job(spec(5), running(0, 0));
         for outcome in [failed(RetryHint::After(asked)), snoozed(Some(asked))] {
-            let outcome = settle(&job.lifecycle, outcome, NOW);
+            let outcome = settle(&job.lifecycle, &job.spec.backoff, outcome, NOW);
             let (Verdict::Retry { at } | Verdict::Snooze { at }) = decide(&job, &outcome, NOW, 0.5)
             else {
                 panic!("{outcome:?} is not tried again");
@@ -134,7 +134,8 @@ fn a_hundred_snoozes_in_sequence_are_not_counted_and_the_next_one_is() {
         let since = Timestamp::from_second(second).expect("in range");
         Lifecycle { snoozes, snoozed_since: Some(since), ..running(0, 0) }
     };
-    let settled = |job: Lifecycle, now| settle(&job, snoozed(Some(Duration::ZERO)), now);
+    let settled =
+        |job: Lifecycle, now| settle(&job, &Backoff::default(), snoozed(Some(Duration::ZERO)), now);
     assert_eq!(settled(job(MAX_SNOOZES - 1, 0), NOW), snoozed(Some(Duration::ZERO)));
     let Outcome::Failed { error, retry } = settled(job(MAX_SNOOZES, 0), NOW) else {
         panic!("it is snoozed again");
@@ -161,7 +162,7 @@ fn a_snooze_without_a_wait_still_waits() {
         now = now.max(job.lifecycle.scheduled_at);
         job.lifecycle.claim(now);
         tries += 1;
-        let outcome = settle(&job.lifecycle, snoozed(Some(Duration::ZERO)), now);
+        let outcome = settle(&job.lifecycle, &job.spec.backoff, snoozed(Some(Duration::ZERO)), now);
         let verdict = decide(&job, &outcome, now, 0.5);
         job.lifecycle.finish(verdict, now);
     }
@@ -173,7 +174,8 @@ fn a_snooze_without_a_wait_still_waits() {
 fn after_too_many_snoozes_the_longer_of_wait_and_back_off_is_used() {
     let job = Lifecycle { snoozes: MAX_SNOOZES, snoozed_since: Some(NOW), ..running(0, 0) };
     for (asked, retry) in [(1, None), (6, None), (7, Some(7)), (3600, Some(3600))] {
-        let outcome = settle(&job, snoozed(Some(Duration::from_secs(asked))), NOW);
+        let outcome =
+            settle(&job, &Backoff::default(), snoozed(Some(Duration::from_secs(asked))), NOW);
         let retry = retry.map_or(RetryHint::Backoff, |s| RetryHint::After(Duration::from_secs(s)));
         assert!(
             matches!(&outcome, Outcome::Failed { retry: it, .. } if *it == retry),
@@ -188,6 +190,85 @@ fn a_job_is_discarded_after_too_many_refusals() {
     let verdict = |refused| decide(&job(spec(5), running(0, refused)), &outcome, NOW, 0.5);
     assert!(matches!(verdict(MAX_REFUSED - 1), Verdict::Release { .. }));
     assert_eq!(verdict(MAX_REFUSED), Verdict::Discard);
+}
+
+#[test]
+fn every_kind_of_backoff_has_its_waits() {
+    let wait_ms = |curve: Curve, n| Backoff::of(curve).wait(n, 0.5).as_millis();
+    let exponential = Curve::Exponential { first_ms: 1_500, factor: 2.0 };
+    let list = Curve::List { waits_ms: vec![10, 86_400_000] };
+    let six_hours = MAX_BACKOFF.as_millis();
+    for (curve, waits) in [
+        (Curve::Polynomial, [6_000, 21_000, 86_000, six_hours]),
+        (exponential, [1_500, 3_000, 6_000, six_hours]),
+        (Curve::Fixed { wait_ms: 0 }, [0, 0, 0, 0]),
+        (list, [10, 86_400_000, 86_400_000, 86_400_000]),
+    ] {
+        assert_eq!([1, 2, 3, u16::MAX].map(|n| wait_ms(curve.clone(), n)), waits, "{curve:?}");
+    }
+}
+
+#[test]
+fn jitter_and_maximum_of_a_backoff_are_respected() {
+    let fixed = |jitter_percent, max_ms| Backoff {
+        curve: Curve::Fixed { wait_ms: 1_000 },
+        jitter_percent,
+        max_ms,
+    };
+    let span = |backoff: Backoff| [0.0, 0.5, 1.0].map(|jitter| backoff.wait(1, jitter).as_millis());
+    assert_eq!(span(fixed(0, None)), [1_000, 1_000, 1_000]);
+    assert_eq!(span(fixed(50, None)), [500, 1_000, 1_500]);
+    assert_eq!(span(fixed(100, Some(600))), [0, 600, 1_200]);
+}
+
+#[test]
+fn invalid_backoffs_name_their_fields() {
+    let year = 367 * 24 * 60 * 60 * 1_000;
+    let named = |curve, jitter_percent, max_ms| {
+        let faults = Backoff { curve, jitter_percent, max_ms }.faults();
+        faults.into_iter().map(|fault| fault.field).collect::<Vec<_>>()
+    };
+    assert_eq!(named(Curve::Polynomial, 101, Some(year)), ["jitter_percent", "max_ms"]);
+    assert_eq!(named(Curve::Fixed { wait_ms: year }, 0, None), ["wait_ms"]);
+    for factor in [0.9, 100.1, f64::NAN, f64::INFINITY] {
+        let curve = Curve::Exponential { first_ms: year, factor };
+        assert_eq!(named(curve, 0, None), ["first_ms", "factor"]);
+    }
+    for waits_ms in [vec![], vec![1; 26], vec![year]] {
+        assert_eq!(named(Curve::List { waits_ms }, 0, None), ["waits_ms"]);
+    }
+}
+
+#[test]
+fn a_job_waits_as_its_policy_says_and_a_refusal_as_the_host_does() {
+    let backoff = Backoff::of(Curve::List { waits_ms: vec![1_000, 60_000] });
+    let job = job(JobSpec { backoff, ..spec(5) }, running(1, 0));
+    let minute = after(NOW, Duration::from_secs(60));
+    let six = after(NOW, Duration::from_secs(6));
+    let refused = Outcome::Refused { error: error(), transient: true };
+    for (outcome, verdict) in [
+        (failed(RetryHint::Backoff), Verdict::Retry { at: minute }),
+        (snoozed(None), Verdict::Snooze { at: after(NOW, Duration::from_secs(1)) }),
+        (refused, Verdict::Release { at: six, refused: true }),
+    ] {
+        assert_eq!(decide(&job, &outcome, NOW, 0.5), verdict, "{outcome:?}");
+    }
+}
+
+fn valid_backoff() -> impl Strategy<Value = Backoff> {
+    let wait = || 0..=MAX_DELAY.as_millis() as u64;
+    let curve = prop_oneof![
+        Just(Curve::Polynomial),
+        // In hundredths: JSON readers may round the last digit of longer numbers.
+        (wait(), 100..=MAX_FACTOR as u32 * 100).prop_map(|(first_ms, hundredths)| {
+            Curve::Exponential { first_ms, factor: f64::from(hundredths) / 100.0 }
+        }),
+        wait().prop_map(|wait_ms| Curve::Fixed { wait_ms }),
+        prop::collection::vec(wait(), 1..=usize::from(MAX_ATTEMPTS_CAP))
+            .prop_map(|waits_ms| Curve::List { waits_ms }),
+    ];
+    (curve, 0..=100_u8, prop::option::of(wait()))
+        .prop_map(|(curve, jitter_percent, max_ms)| Backoff { curve, jitter_percent, max_ms })
 }
 
 proptest! {
@@ -206,10 +287,24 @@ proptest! {
 
     #[test]
     fn a_backoff_stays_within_a_fifth_of_its_curve_and_below_its_maximum(n: u16, jitter in 0.0..=1.0) {
-        let centre = backoff(n, 0.5);
-        let wait = backoff(n, jitter);
+        let backoff = Backoff::default();
+        let centre = backoff.wait(n, 0.5);
+        let wait = backoff.wait(n, jitter);
         prop_assert!(wait >= centre.mul_f64(0.79) && wait <= centre.mul_f64(1.21));
         prop_assert!(centre <= MAX_BACKOFF);
-        prop_assert!(backoff(n.saturating_add(1), 0.5) >= centre);
+        prop_assert!(backoff.wait(n.saturating_add(1), 0.5) >= centre);
+    }
+
+    #[test]
+    fn every_valid_backoff_waits_at_most_twice_its_maximum_and_survives_storage(
+        backoff in valid_backoff(), n in 1..=MAX_ATTEMPTS_CAP, jitter in 0.0..=1.0,
+    ) {
+        prop_assert_eq!(backoff.faults(), vec![]);
+        let most = backoff.max_ms.map_or(MAX_DELAY, Duration::from_millis);
+        prop_assert!(backoff.wait(n, 0.5) <= most);
+        let percent = 100 + u32::from(backoff.jitter_percent);
+        prop_assert!(backoff.wait(n, jitter) <= most * percent / 100);
+        let stored = serde_json::to_string(&backoff).unwrap();
+        prop_assert_eq!(serde_json::from_str::<Backoff>(&stored).unwrap(), backoff);
     }
 }

@@ -140,6 +140,21 @@ impl Fields {
         value
     }
 
+    /// Like [`Fields::change`], for a list. In a query its items are separated by commas.
+    pub(in crate::api) fn change_list<T: DeserializeOwned>(
+        &mut self,
+        name: &str,
+        shape: &str,
+    ) -> Option<Option<T>> {
+        let text = self.values.get(name).and_then(|raw| self.text_of(raw));
+        if let (Some(text), Some(raw)) = (text, self.values.get_mut(name)) {
+            let items = text.split(',').map(|item| scalar(item).unwrap_or_else(|| quoted(item)));
+            let list = format!("[{}]", items.collect::<Vec<_>>().join(","));
+            *raw = RawValue::from_string(list).unwrap_or_else(|_| raw.clone());
+        }
+        self.change(name, shape)
+    }
+
     /// The string of a query parameter.
     fn text_of(&self, raw: &RawValue) -> Option<String> {
         if self.is_query { serde_json::from_str(raw.get()).ok() } else { None }
@@ -222,6 +237,7 @@ impl Fields {
                 list if is_list(list) => list.trim_end_matches('s'),
                 "env" if self.is_query => "env.NAME",
                 "limits" if self.is_query => "limits.NAME",
+                "backoff" if self.is_query => "backoff.NAME",
                 name => name,
             })
             .collect();
@@ -275,6 +291,11 @@ fn scalar(text: &str) -> Option<String> {
         return Some(if digits.is_empty() { "0" } else { digits }.to_owned());
     }
     (number::is_number(text) || matches!(text, "true" | "false")).then(|| text.to_owned())
+}
+
+/// A string as JSON.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
 }
 
 /// The message for a value that does not match `shape`.

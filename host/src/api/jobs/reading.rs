@@ -12,7 +12,7 @@ use jobwright_core::retry::DEFAULT_MAX_ATTEMPTS;
 use super::payload;
 use crate::api::http::error::ApiError;
 use crate::api::http::fields::Fields;
-use crate::api::plugin_settings::limits;
+use crate::api::plugin_settings::{limits, retries};
 use crate::api::settings::ApiSettings;
 use crate::intake::{Due, FieldFault, JobDraft, JobOptions, TOO_FAR, fault_of_payload};
 
@@ -59,6 +59,7 @@ fn options(fields: &mut Fields, settings: &ApiSettings, now: Timestamp) -> JobOp
     let max_attempts = fields.take("max_attempts", &JobOptions::attempts_shape());
     let max_attempts = max_attempts.unwrap_or(DEFAULT_MAX_ATTEMPTS);
     name_all(fields, JobOptions::fault_of_attempts(max_attempts));
+    let retries = retries::take(fields);
     let mut requested = LimitsRequest::default();
     limits::take(fields, &mut requested, &settings.limits);
     let options = JobOptions {
@@ -66,6 +67,8 @@ fn options(fields: &mut Fields, settings: &ApiSettings, now: Timestamp) -> JobOp
         queue: fields.parse("queue").unwrap_or_default(),
         priority: fields.take("priority", "one of 1 (first) to 4 (last)").unwrap_or_default(),
         max_attempts,
+        retry_on: retries.retry_on.flatten(),
+        backoff: retries.backoff.flatten(),
         limits: requested,
         entrypoint: fields.take("entrypoint", "a string"),
         args: fields.take("args", "a list of strings").unwrap_or_default(),

@@ -11,6 +11,7 @@ use jobwright_core::limits::Limits;
 use jobwright_core::outcome::OutcomeKind;
 use jobwright_core::plugin::Digest;
 use jobwright_core::report::Progress;
+use jobwright_core::retry::{Backoff, RetryPolicy};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -26,6 +27,8 @@ pub(super) struct JobView<'a> {
     state: Phase,
     attempt: u32,
     max_attempts: u16,
+    retry_on: &'a RetryPolicy,
+    backoff: &'a Backoff,
     failures: u16,
     attempts_left: u16,
     snoozes: u16,
@@ -91,8 +94,7 @@ pub(super) fn left_by(job: &Job, stored: &OutputInfo) -> OutcomeKind {
 impl<'a> JobView<'a> {
     /// `job` at `now`, with its output if it is JSON and requested.
     pub(super) fn new(job: &'a Job, output: Option<&'a RawValue>, now: Timestamp) -> Self {
-        let (spec, lifecycle) = (&job.spec, &job.lifecycle);
-        let stored = job.output.as_ref().filter(|_| job.has_completed());
+        let (spec, lifecycle, stored) = (&job.spec, &job.lifecycle, result(job));
         Self {
             id: job.id,
             plugin: format!("{}@{}", spec.plugin, spec.version),
@@ -102,6 +104,8 @@ impl<'a> JobView<'a> {
             state: lifecycle.phase(now),
             attempt: lifecycle.attempt,
             max_attempts: spec.max_attempts,
+            retry_on: &spec.retry,
+            backoff: &spec.backoff,
             failures: lifecycle.failures,
             attempts_left: job.attempt_counts().left,
             snoozes: lifecycle.snoozes,
@@ -129,6 +133,11 @@ impl<'a> JobView<'a> {
             attempts: &job.attempts,
         }
     }
+}
+
+/// The output of a job that has completed.
+fn result(job: &Job) -> Option<&OutputInfo> {
+    job.output.as_ref().filter(|_| job.has_completed())
 }
 
 fn output_url(id: JobId) -> String {

@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::exit_codes;
 use super::grants;
 use super::limits;
+use super::retries::{self, Retries};
 use crate::api::app::App;
 use crate::api::audit;
 use crate::api::http::auth::By;
@@ -67,10 +68,9 @@ fn changed(
     let mut settings = plugin.settings.clone();
     limits::take(&mut fields, &mut settings.limits, policy);
     grants::take(&mut fields, &mut settings.grants);
-    let causes = "a list of failed, trapped, time, fuel, memory, output, stack, tables, resources";
-    if let Some(causes) = fields.change("retry_on", causes) {
-        settings.retry_on = causes;
-    }
+    let Retries { retry_on, backoff } = retries::take(&mut fields);
+    settings.retry_on = retry_on.unwrap_or(settings.retry_on);
+    settings.backoff = backoff.unwrap_or(settings.backoff);
     if let Some(version) = fields.change("default_version", "a version such as 1.2.0") {
         settings.default_version = version;
     }

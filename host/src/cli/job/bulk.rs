@@ -10,6 +10,7 @@ use super::list;
 use super::one::of_job;
 use super::resend;
 use super::show::show;
+use crate::cli::amounts;
 use crate::cli::client::Client;
 use crate::cli::exit::{Ending, Failure, Fault};
 use crate::cli::json::text;
@@ -137,17 +138,19 @@ fn confirmed(
     terminal: &Terminal,
 ) -> anyhow::Result<bool> {
     let (word, more) = (action.word(), if more { ", and there are more" } else { "" });
-    let agrees = terminal.confirm(&format!("{word} {count} jobs{more}?"))?;
+    let matching = amounts::jobs(count);
+    let agrees = terminal.confirm(&format!("{word} {matching}{more}?"))?;
     agrees.ok_or_else(|| {
         let message = format!(
-            "{count} jobs match{more}: give --yes to {word} them, or --dry-run to list them"
+            "the filter matches {matching}{more}: give --yes to {word}, or --dry-run to list"
         );
         Fault::Usage.failure(message).into()
     })
 }
 
 async fn each(action: Action, client: &Client, terminal: &Terminal, jobs: &[Value]) -> Results {
-    let progress = terminal.progress(format!("{} {} jobs", action.word(), jobs.len()));
+    let all = amounts::jobs(jobs.len());
+    let progress = terminal.progress(format!("{} {all}", action.word()));
     let ids = jobs.iter().map(|job| text(&job["id"]));
     let requests = ids.map(|id| async move {
         let request = || client.request(Method::POST, &["jobs", &id, action.word()]);
@@ -166,7 +169,7 @@ async fn each(action: Action, client: &Client, terminal: &Terminal, jobs: &[Valu
             }
         }
         let count = results.done.len() + results.skipped;
-        progress.set_message(format!("{} {count} of {} jobs", action.past(), jobs.len()));
+        progress.set_message(format!("{} {count} of {all}", action.past()));
     }
     progress.finish_and_clear();
     results
@@ -185,9 +188,10 @@ impl Results {
         terminal.result(
             || json!({ past: done, "skipped": skipped, "more": more }),
             |out| {
-                writeln!(out, "{past} {} jobs", done.len())?;
+                writeln!(out, "{past} {}", amounts::jobs(done.len()))?;
                 if skipped > 0 {
-                    writeln!(out, "skipped {skipped} jobs whose state had changed")?;
+                    let skipped = amounts::jobs(skipped);
+                    writeln!(out, "skipped {skipped} whose state had changed")?;
                 }
                 if more {
                     writeln!(out, "more match: run the command again, or raise --limit")?;

@@ -9,10 +9,10 @@ use serde_json::Value;
 
 use super::filter::Filter;
 use super::one::last_error;
+use crate::cli::amounts::span;
 use crate::cli::client::Client;
 use crate::cli::exit::Ending;
 use crate::cli::json::text;
-use crate::cli::span::span;
 use crate::cli::table::{Column, fitting};
 use crate::cli::terminal::Terminal;
 use crate::clock;

@@ -13,11 +13,12 @@ use crate::cli::exit::Ending;
 use crate::cli::json::text;
 use crate::cli::options::{CommandOptions, LimitOptions, header};
 use crate::cli::payload::PayloadOptions;
+use crate::cli::retries::RetryOptions;
 use crate::cli::terminal::Terminal;
 use crate::config::parse_duration;
 
 /// The options that describe a single job, by field name.
-const OF_ONE: [&str; 25] = [
+const OF_ONE: [&str; 29] = [
     "plugin",
     "payload",
     "data",
@@ -40,6 +41,10 @@ const OF_ONE: [&str; 25] = [
     "priority",
     "delay",
     "max_attempts",
+    "retry_on",
+    "backoff",
+    "backoff_jitter",
+    "backoff_max",
     "tags",
     "idempotency_key",
     "wait",
@@ -73,6 +78,8 @@ pub(in crate::cli) struct Submit {
     /// The number of failed attempts after which the job is discarded [default: 5].
     #[arg(long, value_name = "N")]
     max_attempts: Option<u16>,
+    #[command(flatten)]
+    retries: RetryOptions,
     /// A tag; repeatable [default: none].
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
@@ -131,6 +138,9 @@ impl Submit {
         put("entrypoint", self.command.entrypoint.clone());
         put("inject_env", self.command.no_inject_env.then(|| "false".to_owned()));
         put("deterministic", self.command.deterministic.then(|| "true".to_owned()));
+        for (name, value) in self.retries.parameters()? {
+            put(&name, Some(value));
+        }
         for (name, value) in &self.limits.of_job()? {
             put(&format!("limits.{name}"), Some(text(value)));
         }

@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 
 use super::file::{JobLine, batches, read, split};
 use super::resend::{self, Retries};
+use crate::cli::amounts::{self, span};
 use crate::cli::client::{Client, body_json, retry_after};
 use crate::cli::exit::{Ending, Failure, Fault};
 use crate::cli::signals::Signals;
-use crate::cli::span::span;
 use crate::cli::terminal::{Terminal, printable};
 
 /// Submits the jobs in `file`; prints the ids of those that were accepted.
@@ -54,7 +54,7 @@ struct Upload<'a> {
 
 impl<'a> Upload<'a> {
     fn new(client: &'a Client, terminal: &'a Terminal, jobs: &'a [JobLine<'a>]) -> Self {
-        let progress = terminal.progress(format!("submitting {} jobs", jobs.len()));
+        let progress = terminal.progress(format!("submitting {}", amounts::jobs(jobs.len())));
         let (answered, retries) = (Vec::with_capacity(jobs.len()), Retries::default());
         Self { client, terminal, progress, jobs, answered, retries, wait_announced: false }
     }
@@ -63,7 +63,7 @@ impl<'a> Upload<'a> {
         for batch in batches(self.jobs) {
             self.send(batch).await?;
             let (done, all) = (self.answered.len(), self.jobs.len());
-            self.progress.set_message(format!("submitted {done} of {all} jobs"));
+            self.progress.set_message(format!("submitted {done} of {}", amounts::jobs(all)));
         }
         Ok(())
     }
@@ -93,8 +93,10 @@ impl<'a> Upload<'a> {
     fn note_wait(&mut self, count: usize, retry_after: Option<Duration>) {
         if !std::mem::replace(&mut self.wait_announced, true) {
             let longest = span(self.retries.longest(retry_after));
-            let note =
-                format!("the host has no room for {count} jobs: retrying for up to {longest}");
+            let note = format!(
+                "the host has no room for {}: retrying for up to {longest}",
+                amounts::jobs(count)
+            );
             self.terminal.note(&self.progress, &note);
         }
     }
@@ -115,9 +117,9 @@ impl<'a> Upload<'a> {
             .context("the host's response to a batch is not an array")?;
         anyhow::ensure!(
             answers.len() == jobs.len(),
-            "the host's response has {} results for {} jobs",
+            "the host's response has {} results for {}",
             answers.len(),
-            jobs.len()
+            amounts::jobs(jobs.len())
         );
         Ok((answers, retry_after))
     }
@@ -153,7 +155,8 @@ impl<'a> Upload<'a> {
             self.terminal.result(entries, |_| Ok(()))?;
         }
         let accepted = answers.clone().filter(|(_, answer)| answer["id"].is_string()).count();
-        let accepted = format!("the host accepted {accepted} of {} jobs", self.jobs.len());
+        let accepted =
+            format!("the host accepted {accepted} of {}", amounts::jobs(self.jobs.len()));
         if let Err(error) = sent {
             return Err(error.context(format!("{accepted}{}", self.unanswered())));
         }

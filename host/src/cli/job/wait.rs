@@ -9,11 +9,11 @@ use serde_json::Value;
 
 use super::one::{ending, last_error};
 use super::show::progress_line;
+use crate::cli::amounts::span;
 use crate::cli::client::Client;
 use crate::cli::exit::{Ending, Fault};
 use crate::cli::json::text;
 use crate::cli::signals::Signals;
-use crate::cli::span::span;
 use crate::cli::terminal::{Terminal, printable};
 use crate::clock;
 

@@ -10,6 +10,7 @@ use crate::cli::exit::{Ending, Fault};
 use crate::cli::exit_codes::ExitCodeOptions;
 use crate::cli::json::text;
 use crate::cli::options::{LimitOptions, read_json};
+use crate::cli::retries::RetryOptions;
 use crate::cli::terminal::{Terminal, printable};
 
 /// The settings to change; others stay as they are.
@@ -23,10 +24,8 @@ pub(in crate::cli) struct Set {
     grants: Option<String>,
     #[command(flatten)]
     limits: LimitOptions,
-    /// The outcomes that are retried: failed, trapped, time, fuel, memory, output, stack, tables,
-    /// resources, separated by commas; `none` for failed, trapped and time [default: as it is].
-    #[arg(long, value_name = "CAUSES", value_delimiter = ',')]
-    retry_on: Option<Vec<String>>,
+    #[command(flatten)]
+    retries: RetryOptions,
     #[command(flatten)]
     exit_codes: ExitCodeOptions,
     /// Whether attempts get the environment variables `JOBWRIGHT_…` [default: as it is].
@@ -82,14 +81,14 @@ impl Set {
         if !limits.is_empty() {
             members.insert("limits".to_owned(), limits.into());
         }
-        put(members, "retry_on", self.retry_on.as_deref().map(causes));
+        members.extend(self.retries.settings()?);
         put(members, "exit_codes", self.exit_codes.given()?);
         put(members, "inject_env", self.inject_env.map(Value::from));
         put(members, "output_type", self.output_type.as_deref().map(unless_none));
         put(members, "default_version", self.default_version.as_deref().map(unless_none));
         if members.is_empty() {
-            let message = "nothing to change: give --grants, a limit such as --memory, --retry-on, --exit-codes, \
-                           --inject-env, --output-type, --default-version or --settings";
+            let message = "nothing to change: give --grants, a limit such as --memory, --retry-on, --backoff, \
+                           --exit-codes, --inject-env, --output-type, --default-version or --settings";
             return Err(Fault::Usage.failure(message).into());
         }
         Ok(change)
@@ -98,10 +97,6 @@ impl Set {
 
 fn put(members: &mut Map<String, Value>, name: &str, value: Option<Value>) {
     members.extend(value.map(|value| (name.to_owned(), value)));
-}
-
-fn causes(given: &[String]) -> Value {
-    if given == ["none"] { Value::Null } else { json!(given) }
 }
 
 fn unless_none(given: &str) -> Value {

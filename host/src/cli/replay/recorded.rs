@@ -14,7 +14,7 @@ use jobwright_core::job::{
 use jobwright_core::limits::Limits;
 use jobwright_core::outcome::OutcomeKind;
 use jobwright_core::plugin::{Digest, PluginName, Version};
-use jobwright_core::retry::RetryPolicy;
+use jobwright_core::retry::{Backoff, RetryPolicy};
 use jobwright_core::tenant::TenantName;
 use reqwest::Method;
 use reqwest::header::CONTENT_TYPE;
@@ -185,6 +185,7 @@ impl RecordedJob {
             max_attempts: self.max_attempts,
             limits: self.limits,
             retry: RetryPolicy::default(),
+            backoff: Backoff::default(),
             entrypoint: self.entrypoint.clone(),
             args: self.args.clone(),
             env: self.env.clone(),

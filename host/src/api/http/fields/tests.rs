@@ -38,6 +38,25 @@ fn every_invalid_field_is_named_and_the_known_ones_are_listed() {
 }
 
 #[test]
+fn a_list_in_a_query_is_separated_by_commas() {
+    let mut fields = of_query("causes=failed,%22time&inner.waits=1000,2e3&bad=1,x&empty=");
+    let causes = vec!["failed".to_owned(), "\"time".to_owned()];
+    assert_eq!(fields.change_list("causes", "a list"), Some(Some(causes)));
+    let mut inner = fields.take_object("inner").flatten().unwrap();
+    assert_eq!(inner.change_list("waits", "a list"), Some(Some(vec![1000_u64, 2000])));
+    assert_eq!(fields.change_list::<Vec<u64>>("bad", "a list of numbers"), None);
+    assert_eq!(
+        fields.change_list::<Vec<String>>("empty", "a list"),
+        Some(Some(vec![String::new()]))
+    );
+    assert_eq!(fields.change_list::<Vec<String>>("missing", "a list"), None);
+    assert_eq!(messages(fields), [r#"bad: expected a list of numbers, got `[1,"x"]`"#]);
+    let mut fields = of_json(r#"{"causes":"failed,time","waits":[1]}"#).unwrap();
+    assert_eq!(fields.change_list::<Vec<String>>("causes", "a list"), None, "JSON has lists");
+    assert_eq!(fields.change_list("waits", "a list"), Some(Some(vec![1])));
+}
+
+#[test]
 fn raw_json_is_kept_unchanged() {
     let mut fields = of_json(r#"{"payload":{"n" : 1.50, "n":2e0}}"#).unwrap();
     assert_eq!(fields.take_raw("payload").unwrap().get(), r#"{"n" : 1.50, "n":2e0}"#);

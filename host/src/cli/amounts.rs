@@ -1,4 +1,4 @@
-//! Time spans for tables and progress lines.
+//! Time spans and numbers of jobs, for tables, messages and progress lines.
 
 use std::time::Duration;
 
@@ -13,9 +13,19 @@ pub(in crate::cli) fn span(span: Duration) -> String {
     }
 }
 
+/// A number of jobs: `1 job`, `2 jobs`.
+pub(in crate::cli) fn jobs(count: usize) -> String {
+    format!("{count} job{}", if count == 1 { "" } else { "s" })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_job_is_not_some_jobs() {
+        assert_eq!([0, 1, 2].map(jobs), ["0 jobs", "1 job", "2 jobs"]);
+    }
 
     #[test]
     fn an_age_is_shown_in_its_largest_unit() {
