@@ -97,7 +97,7 @@ async fn invalid_jobs_are_refused_in_their_places_and_the_rest_accepted() -> any
       {
         "error": {
           "code": "invalid_fields",
-          "detail": "priority: expected one of 1 (first) to 4 (last), got `9`; colour: is not a field of a job; there are: idempotency_key, payload, payload_base64, content_type, plugin, delay_ms, scheduled_at, max_attempts, retry_on, backoff, limits, queue, priority, entrypoint, args, env, tags, deterministic, inject_env",
+          "detail": "priority: expected one of 1 (first) to 4 (last), got `9`; colour: is not a field of a job; there are: idempotency_key, payload, payload_base64, content_type, plugin, delay_ms, scheduled_at, max_attempts, retry_on, backoff, limits, ttl_ms, deadline_ms, queue, priority, entrypoint, args, env, tags, deterministic, inject_env",
           "errors": [
             {
               "field": "priority",
@@ -105,7 +105,7 @@ async fn invalid_jobs_are_refused_in_their_places_and_the_rest_accepted() -> any
             },
             {
               "field": "colour",
-              "message": "is not a field of a job; there are: idempotency_key, payload, payload_base64, content_type, plugin, delay_ms, scheduled_at, max_attempts, retry_on, backoff, limits, queue, priority, entrypoint, args, env, tags, deterministic, inject_env"
+              "message": "is not a field of a job; there are: idempotency_key, payload, payload_base64, content_type, plugin, delay_ms, scheduled_at, max_attempts, retry_on, backoff, limits, ttl_ms, deadline_ms, queue, priority, entrypoint, args, env, tags, deterministic, inject_env"
             }
           ],
           "status": 422,

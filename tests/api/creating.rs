@@ -43,11 +43,15 @@ async fn the_response_to_a_new_job_has_all_its_fields() -> anyhow::Result<()> {
       },
       "cancel_requested_at": null,
       "created_at": "2026-01-01T00:00:00Z",
+      "deadline_at": null,
+      "deadline_ms": null,
       "deterministic": false,
       "digest": "[digest]",
+      "ended_by": null,
       "entrypoint": null,
       "env": {},
       "exit_codes": {},
+      "expires_at": null,
       "failed_output": null,
       "failures": 0,
       "finalized_at": null,
@@ -84,7 +88,8 @@ async fn the_response_to_a_new_job_has_all_its_fields() -> anyhow::Result<()> {
       "state": "scheduled",
       "tags": [
         "blue"
-      ]
+      ],
+      "ttl_ms": null
     }
     "#);
     let id = job["id"].as_str().unwrap_or_default();
@@ -144,11 +149,15 @@ async fn a_finalized_job_shows_its_attempts_and_outcome() -> anyhow::Result<()> 
       },
       "cancel_requested_at": null,
       "created_at": "2026-01-01T00:00:00Z",
+      "deadline_at": null,
+      "deadline_ms": null,
       "deterministic": false,
       "digest": "[digest]",
+      "ended_by": null,
       "entrypoint": null,
       "env": {},
       "exit_codes": {},
+      "expires_at": null,
       "failed_output": null,
       "failures": 0,
       "finalized_at": "2026-01-01T00:00:00Z",
@@ -178,7 +187,8 @@ async fn a_finalized_job_shows_its_attempts_and_outcome() -> anyhow::Result<()> 
       "scheduled_at": "2026-01-01T00:00:00Z",
       "snoozes": 0,
       "state": "completed",
-      "tags": []
+      "tags": [],
+      "ttl_ms": null
     }
     "#);
     Ok(())

@@ -261,11 +261,11 @@ async fn every_unknown_parameter_is_reported_with_the_valid_ones() -> anyhow::Re
     assert_json_snapshot!(problem.problem(400)?, @r#"
     {
       "code": "invalid_query",
-      "detail": "state: expected one of scheduled, available, retryable, running, completed, discarded, cancelled, got `over`; queue: `Q` is not a name: use 1 to 64 characters a-z, 0-9, `.`, `_` and `-`, the first of them a letter or digit; limit: expected a whole number from 1 to 200, got `x`; page: is not a parameter of this request; there are: state, plugin, queue, tag, cursor, limit; sort: is not a parameter of this request",
+      "detail": "state: expected one of scheduled, available, retryable, running, completed, discarded, cancelled, expired, got `over`; queue: `Q` is not a name: use 1 to 64 characters a-z, 0-9, `.`, `_` and `-`, the first of them a letter or digit; limit: expected a whole number from 1 to 200, got `x`; page: is not a parameter of this request; there are: state, plugin, queue, tag, cursor, limit; sort: is not a parameter of this request",
       "errors": [
         {
           "field": "state",
-          "message": "expected one of scheduled, available, retryable, running, completed, discarded, cancelled, got `over`"
+          "message": "expected one of scheduled, available, retryable, running, completed, discarded, cancelled, expired, got `over`"
         },
         {
           "field": "queue",

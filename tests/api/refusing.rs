@@ -31,7 +31,7 @@ async fn all_invalid_fields_are_reported() -> anyhow::Result<()> {
     assert_json_snapshot!(post(&host, "/v1/jobs", body).await?.problem(422)?, @r#"
     {
       "code": "invalid_fields",
-      "detail": "plugin: `Not A Name` is not a name: use 1 to 64 characters a-z, 0-9, `.`, `_` and `-`, the first of them a letter or digit; delay_ms: expected a whole number of milliseconds, got `\"soon\"`; max_attempts: expected a whole number from 1 to 25, got `26`; limits.memory_bytes: memory limit 2 GiB (--memory) exceeds the operator's maximum 1 GiB, which `ceilings.memory_bytes` in the host's configuration sets; queue: `Default` is not a name: use 1 to 64 characters a-z, 0-9, `.`, `_` and `-`, the first of them a letter or digit; priority: expected one of 1 (first) to 4 (last), got `5`; colour: is not a field of a job; there are: idempotency_key, payload, payload_base64, content_type, plugin, delay_ms, scheduled_at, max_attempts, retry_on, backoff, limits, queue, priority, entrypoint, args, env, tags, deterministic, inject_env",
+      "detail": "plugin: `Not A Name` is not a name: use 1 to 64 characters a-z, 0-9, `.`, `_` and `-`, the first of them a letter or digit; delay_ms: expected a whole number of milliseconds, got `\"soon\"`; max_attempts: expected a whole number from 1 to 25, got `26`; limits.memory_bytes: memory limit 2 GiB (--memory) exceeds the operator's maximum 1 GiB, which `ceilings.memory_bytes` in the host's configuration sets; queue: `Default` is not a name: use 1 to 64 characters a-z, 0-9, `.`, `_` and `-`, the first of them a letter or digit; priority: expected one of 1 (first) to 4 (last), got `5`; colour: is not a field of a job; there are: idempotency_key, payload, payload_base64, content_type, plugin, delay_ms, scheduled_at, max_attempts, retry_on, backoff, limits, ttl_ms, deadline_ms, queue, priority, entrypoint, args, env, tags, deterministic, inject_env",
       "errors": [
         {
           "field": "plugin",
@@ -59,7 +59,7 @@ async fn all_invalid_fields_are_reported() -> anyhow::Result<()> {
         },
         {
           "field": "colour",
-          "message": "is not a field of a job; there are: idempotency_key, payload, payload_base64, content_type, plugin, delay_ms, scheduled_at, max_attempts, retry_on, backoff, limits, queue, priority, entrypoint, args, env, tags, deterministic, inject_env"
+          "message": "is not a field of a job; there are: idempotency_key, payload, payload_base64, content_type, plugin, delay_ms, scheduled_at, max_attempts, retry_on, backoff, limits, ttl_ms, deadline_ms, queue, priority, entrypoint, args, env, tags, deterministic, inject_env"
         }
       ]
     }
@@ -137,6 +137,12 @@ async fn every_field_has_its_bounds() -> anyhow::Result<()> {
         ("max_attempts", json!(0)),
         ("max_attempts", json!(65_536)),
         ("delay_ms", json!(-1)),
+        ("ttl_ms", json!(0)),
+        ("ttl_ms", json!(-1)),
+        ("ttl_ms", json!("5m")),
+        ("ttl_ms", json!(31_622_400_001_u64)),
+        ("deadline_ms", json!(0)),
+        ("deadline_ms", json!(31_622_400_001_u64)),
         ("delay_ms", json!(u64::MAX)),
         ("scheduled_at", json!("tomorrow")),
         ("scheduled_at", json!("2027-06-01T00:00:00Z")),

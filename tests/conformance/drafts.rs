@@ -7,11 +7,9 @@ use jobwright_core::attempt::AttemptRecord;
 use jobwright_core::clock::Timestamp;
 use jobwright_core::hold::Hold;
 use jobwright_core::job::{Dedup, DedupScope, JobId, JobSpec, NewJob, Payload, QueueName, Verdict};
-use jobwright_core::limits::Limits;
 use jobwright_core::outcome::{AttemptError, Outcome, Output, RetryHint, Usage};
 use jobwright_core::plugin::Digest;
 use jobwright_core::report::{Progress, ProgressUpdate};
-use jobwright_core::retry::{Backoff, RetryPolicy};
 use jobwright_core::store::{Finish, Leased};
 use jobwright_core::tenant::TenantName;
 
@@ -49,27 +47,7 @@ pub(crate) fn of(tenant: &str) -> NewJob {
 
 /// A job that is due at once, with the defaults and a payload of five bytes.
 pub(crate) fn job() -> NewJob {
-    let spec = JobSpec {
-        tenant: TenantName::default(),
-        plugin: named("word-count"),
-        version: named("1.0.0"),
-        digest: Digest::of(b"wasm"),
-        queue: named("default"),
-        priority: Default::default(),
-        max_attempts: 5,
-        limits: Limits::DEFAULT,
-        retry: RetryPolicy::default(),
-        backoff: Backoff::default(),
-        entrypoint: None,
-        args: vec![],
-        env: Default::default(),
-        tags: vec![],
-        deterministic: false,
-        deterministic_by_grant: false,
-        output_type: None,
-        inject_env: true,
-        exit_codes: Default::default(),
-    };
+    let spec = JobSpec::new(named("word-count"), named("1.0.0"), Digest::of(b"wasm"));
     let payload = Payload { content_type: None, bytes: Bytes::from_static(b"hello") };
     NewJob {
         id: JobId::new(at(0)),

@@ -185,6 +185,9 @@ impl Pair {
             Step::Reclaim { most } => {
                 self.both(async |s| s.reclaim_expired(now, *most).await).await?;
             }
+            Step::Expire { most } => {
+                self.both(async |s| s.expire(now, *most).await).await?;
+            }
             Step::Pause { queue, paused } => {
                 self.both(async |s| {
                     s.set_held(paused_queue(queue), paused.then(Default::default)).await
@@ -208,6 +211,8 @@ impl Pair {
         let jobs: Vec<_> = sketches.iter().map(|sketch| sketch.job(self.now)).collect();
         // As the dispatcher does every second: the bounds of a queue depend on which jobs are due.
         self.both(async |s| s.claim(want(0, self.now), self.now).await).await?;
+        // It ended jobs whose time is over, and with them perhaps the turn of their queue.
+        self.turns.follow(&self.all().await?, self.now);
         let answers = self.both(async |s| s.enqueue(jobs.clone(), self.now).await).await?;
         for (job, answer) in jobs.iter().zip(answers) {
             if answer == Enqueued::Inserted {
@@ -286,9 +291,11 @@ impl Pair {
         let mut jobs = self.all().await?;
         jobs.retain(|job| {
             let (state, due) = (job.lifecycle.state, job.lifecycle.scheduled_at);
+            let is_over = job.lifecycle.expires_at().is_some_and(|at| at <= self.now);
             state == JobState::Running
                 || (state == JobState::Available
                     && due <= self.now
+                    && !is_over
                     && !paused.contains(&job.spec.queue))
         });
         jobs.sort_by_key(|job| {

@@ -1,5 +1,7 @@
 //! The steps of random histories, and how likely each is.
 
+use std::sync::Arc;
+
 use jobwright_core::clock::Timestamp;
 use jobwright_core::host::HostId;
 use jobwright_core::job::{JobId, NewJob, Phase, QueueName, Verdict};
@@ -38,6 +40,9 @@ pub(super) enum Step {
     Reclaim {
         most: usize,
     },
+    Expire {
+        most: usize,
+    },
     Pause {
         queue: QueueName,
         paused: bool,
@@ -66,6 +71,8 @@ pub(super) struct Sketch {
     priority: u8,
     memory: u64,
     delay_ms: i64,
+    ttl_ms: Option<u64>,
+    deadline_ms: Option<u64>,
     payload: usize,
     key: Option<(&'static str, &'static str)>,
 }
@@ -80,6 +87,8 @@ impl Sketch {
             .due(later(now, self.delay_ms))
             .payload(vec![b'x'; self.payload * PAYLOAD_UNIT as usize]);
         draft.id = JobId::new(now);
+        let spec = Arc::make_mut(&mut draft.spec);
+        (spec.ttl_ms, spec.deadline_ms) = (self.ttl_ms, self.deadline_ms);
         if let Some((key, body)) = self.key {
             draft = draft.key(key, body);
         }
@@ -144,6 +153,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => any::<usize>().prop_map(Step::Cancel),
         5 => any::<usize>().prop_map(Step::Redrive),
         3 => (0_usize..4).prop_map(|most| Step::Reclaim { most }),
+        2 => (0_usize..4).prop_map(|most| Step::Expire { most }),
         2 => (queue(), any::<bool>())
             .prop_map(|(queue, paused)| Step::Pause { queue: named(queue), paused }),
         1 => span().prop_map(|age_ms| Step::Prune { age_ms }),
@@ -171,14 +181,11 @@ fn queue() -> impl Strategy<Value = &'static str> {
 fn sketch() -> impl Strategy<Value = Sketch> {
     let key = (select(vec!["k", "l"]), select(vec!["body", "other"]));
     let when = prop_oneof![3 => Just(0), 1 => span()];
-    (queue(), 1_u8..=4, select(vec![1, 4, 9]), when, 0_usize..9, option::weighted(0.3, key))
-        .prop_map(|(queue, priority, memory, delay_ms, payload, key)| Sketch {
-            queue,
-            priority,
-            memory,
-            delay_ms,
-            payload,
-            key,
+    let bound = || option::weighted(0.2, select(vec![500, 1000, 5000, 20_000]));
+    let times = (when, bound(), bound());
+    (queue(), 1_u8..=4, select(vec![1, 4, 9]), times, 0_usize..9, option::weighted(0.3, key))
+        .prop_map(|(queue, priority, memory, (delay_ms, ttl_ms, deadline_ms), payload, key)| {
+            Sketch { queue, priority, memory, delay_ms, ttl_ms, deadline_ms, payload, key }
         })
 }
 
@@ -202,6 +209,7 @@ fn filter() -> impl Strategy<Value = JobFilter> {
         Phase::Completed,
         Phase::Discarded,
         Phase::Cancelled,
+        Phase::Expired,
     ];
     (option::of(select(phases)), option::of(queue())).prop_map(|(phase, queue)| JobFilter {
         phase,

@@ -1,5 +1,6 @@
 //! What happens to a job after each kind of outcome.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use anyhow::ensure;
@@ -20,6 +21,8 @@ pub fn trials() -> Vec<Trial> {
         a_failed_job_is_retried_after_its_back_off_and_not_before,
         a_job_waits_as_its_own_back_off_says,
         a_job_retries_the_endings_that_it_names,
+        an_attempt_ends_at_the_deadline_of_its_job,
+        a_job_expires_while_all_workers_are_busy,
         the_last_failure_discards,
         a_permanent_failure_discards_at_once,
         a_guest_can_ask_for_a_later_retry,
@@ -85,6 +88,44 @@ async fn a_job_retries_the_endings_that_it_names() -> anyhow::Result<()> {
     fixture.clock.advance(Duration::from_secs(60));
     fixture.begins().await?.end(ended(Limit::Time));
     ensure!(fixture.rests(&id).await?.lifecycle.state == JobState::Discarded);
+    Ok(())
+}
+
+async fn an_attempt_ends_at_the_deadline_of_its_job() -> anyhow::Result<()> {
+    let fixture = Fixture::new(|_| {}).await?;
+    let id = fixture
+        .submit(json!({ "deadline_ms": 20_000, "limits": { "timeout_ms": 15_000 } }))
+        .await?;
+    let first = fixture.begins().await?;
+    ensure!(first.attempt.limits.timeout_ms == 15_000, "{:?}", first.attempt.limits);
+    fixture.clock.advance(Duration::from_secs(2));
+    first.end(failed(RetryHint::After(Duration::from_secs(6))));
+    fixture.rests(&id).await?;
+    fixture.clock.advance(Duration::from_secs(6));
+    let second = fixture.begins().await?;
+    ensure!(second.attempt.limits.timeout_ms == 12_000, "{:?}", second.attempt.limits);
+    fixture.clock.advance(Duration::from_secs(12));
+    let error = AttemptError::new("time", "ran for 12 s");
+    second.end(Outcome::LimitExceeded { limit: Limit::Time, error });
+    let job = fixture.host.finalized(&id).await?;
+    ensure!(job["state"] == "discarded" && job["ended_by"] == "deadline", "{job}");
+    let ends = [&job["attempts"][0]["error"]["code"], &job["attempts"][1]["error"]["code"]];
+    ensure!(ends == ["exit_code", "deadline"], "{job}");
+    Ok(())
+}
+
+async fn a_job_expires_while_all_workers_are_busy() -> anyhow::Result<()> {
+    let fixture = Fixture::new(|config| config.workers = NonZeroU32::MIN).await?;
+    fixture.submit(json!({})).await?;
+    let busy = fixture.begins().await?;
+    let id = fixture.submit(json!({ "ttl_ms": 1000 })).await?;
+    ensure!(fixture.host.job(&id).await?["state"] == "available");
+    fixture.clock.advance(Duration::from_secs(10));
+    let job = fixture.host.finalized(&id).await?;
+    ensure!(job["state"] == "expired" && job["ended_by"] == "ttl", "{job}");
+    ensure!(job["attempts"] == json!([]), "{job}");
+    busy.succeed();
+    ensure!(fixture.runtime.begun().await.is_none(), "it began after its time");
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! A runtime with plugins in memory, and the WebAssembly text that guests are written in.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use jobwright::runtime::RuntimeConfig;
 use jobwright_core::clock::Timestamp;
-use jobwright_core::job::{Job, JobId, JobSpec, Payload, Priority};
+use jobwright_core::job::{Job, JobId, JobSpec, Payload};
 use jobwright_core::limits::{Limit, Limits};
 use jobwright_core::outcome::{AttemptError, Outcome, Usage};
 use jobwright_core::plugin::{Digest, Plugin, PluginName, PluginSettings, Version};
@@ -18,8 +18,7 @@ use jobwright_core::report::ProgressReporter;
 use jobwright_core::runtime::{Ended, Stop, StopReason};
 use jobwright_core::store::StoreError;
 use jobwright_core::{
-    Attempt, Backoff, Capabilities, Lifecycle, LogBuffer, PluginRegistry, RetryPolicy, Runtime,
-    Start, TenantName,
+    Attempt, Capabilities, Lifecycle, LogBuffer, PluginRegistry, Runtime, Start, TenantName,
 };
 
 /// The functions that the guests below import, and a memory of one page.
@@ -149,27 +148,7 @@ pub(crate) fn small() -> RuntimeConfig {
 pub(crate) fn attempt(digest: Digest) -> anyhow::Result<Attempt> {
     let created_at = Timestamp::from_second(1_767_225_600)?;
     let limits = Limits { timeout_ms: 20_000, ..Limits::DEFAULT };
-    let spec = JobSpec {
-        tenant: TenantName::default(),
-        plugin: "probe".parse()?,
-        version: "1.0.0".parse()?,
-        digest,
-        queue: "default".parse()?,
-        priority: Priority::default(),
-        max_attempts: 5,
-        limits,
-        retry: RetryPolicy::default(),
-        backoff: Backoff::default(),
-        entrypoint: None,
-        args: vec![],
-        env: BTreeMap::new(),
-        tags: vec![],
-        deterministic: false,
-        deterministic_by_grant: false,
-        output_type: None,
-        inject_env: true,
-        exit_codes: Default::default(),
-    };
+    let spec = JobSpec { limits, ..JobSpec::new("probe".parse()?, "1.0.0".parse()?, digest) };
     let mut lifecycle = Lifecycle::new(created_at);
     lifecycle.claim(created_at);
     let id = JobId::new(created_at);

@@ -8,7 +8,6 @@ use jobwright_core::clock::{Timestamp, after};
 use jobwright_core::hold::JobLabels;
 use jobwright_core::job::{JobId, JobSpec, NewJob, Payload, Priority};
 use jobwright_core::plugin::Digest;
-use jobwright_core::retry::{Backoff, RetryPolicy};
 use jobwright_core::tenant::TenantLimits;
 
 use super::hosts::SHARE;
@@ -54,24 +53,11 @@ pub(super) fn draft(rng: &Rng, id: JobId, now: Timestamp) -> NewJob {
     let JobLabels { tenant, queue, plugin, version, digest } = labels(rng);
     let spec = JobSpec {
         tenant,
-        plugin,
-        version,
-        digest,
         queue,
         priority: Priority::try_from(rng.between(1, 4) as u8).unwrap_or_default(),
         max_attempts: rng.between(1, 4) as u16,
         limits: Limits { memory_bytes: shares * SHARE, timeout_ms, ..Limits::DEFAULT },
-        retry: RetryPolicy::default(),
-        backoff: Backoff::default(),
-        entrypoint: None,
-        args: vec![],
-        env: Default::default(),
-        tags: vec![],
-        deterministic: false,
-        deterministic_by_grant: false,
-        output_type: None,
-        inject_env: true,
-        exit_codes: Default::default(),
+        ..JobSpec::new(plugin, version, digest)
     };
     let delay = rng.weighted(&[(70, 0), (20, 5_000), (10, 4_000_000)]);
     let scheduled_at = after(now, Duration::from_millis(rng.below(delay)));

@@ -1,6 +1,5 @@
 //! The runtime, called as the dispatcher calls it.
 
-use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::sync::Arc;
 
@@ -8,14 +7,13 @@ use bytes::Bytes;
 use jobwright::registry::DiskRegistry;
 use jobwright::runtime::{self, Allocator, RuntimeConfig};
 use jobwright_core::clock::Timestamp;
-use jobwright_core::job::{Job, JobId, JobSpec, Payload, Priority};
+use jobwright_core::job::{Job, JobId, JobSpec, Payload};
 use jobwright_core::outcome::Outcome;
 use jobwright_core::plugin::Digest;
 use jobwright_core::report::ProgressReporter;
 use jobwright_core::runtime::Stop;
 use jobwright_core::{
-    Attempt, Backoff, Capabilities, Lifecycle, Limits, LogBuffer, RetryPolicy, Runtime, Start,
-    TenantName,
+    Attempt, Capabilities, Lifecycle, Limits, LogBuffer, Runtime, Start, TenantName,
 };
 use tempfile::TempDir;
 
@@ -75,27 +73,7 @@ impl Ours {
 
 fn attempt(digest: Digest) -> anyhow::Result<Attempt> {
     let created_at = Timestamp::UNIX_EPOCH;
-    let spec = JobSpec {
-        tenant: TenantName::default(),
-        plugin: "echo".parse()?,
-        version: "1.0.0".parse()?,
-        digest,
-        queue: "default".parse()?,
-        priority: Priority::default(),
-        max_attempts: 5,
-        limits: Limits::DEFAULT,
-        retry: RetryPolicy::default(),
-        backoff: Backoff::default(),
-        entrypoint: None,
-        args: vec![],
-        env: BTreeMap::new(),
-        tags: vec![],
-        deterministic: false,
-        deterministic_by_grant: false,
-        output_type: None,
-        inject_env: true,
-        exit_codes: Default::default(),
-    };
+    let spec = JobSpec::new("echo".parse()?, "1.0.0".parse()?, digest);
     let mut lifecycle = Lifecycle::new(created_at);
     lifecycle.claim(created_at);
     let id = JobId::new(created_at);

@@ -8,16 +8,15 @@ use bytes::Bytes;
 use jobwright_core::attempt::{Attempt, Start};
 use jobwright_core::clock::Timestamp;
 use jobwright_core::grant::Determinism;
-use jobwright_core::job::{Job, JobId, JobSpec, Lifecycle, Payload, Priority, QueueName};
+use jobwright_core::job::{Job, JobId, JobSpec, Lifecycle, Payload};
 use jobwright_core::limits::{LimitPolicy, Limits, LimitsRequest};
 use jobwright_core::log::LogBuffer;
 use jobwright_core::outcome::{Outcome, RetryHint};
 use jobwright_core::plugin::{Inspection, PluginName, PluginVersion};
 use jobwright_core::report::ProgressReporter;
-use jobwright_core::retry::{self, Backoff, RetryPolicy};
+use jobwright_core::retry::{self, Backoff};
 use jobwright_core::runtime::{Ended, Runtime as _, Stop, StopReason};
 use jobwright_core::services::Capabilities;
-use jobwright_core::tenant::TenantName;
 use serde_json::{Value, json};
 
 use super::exit::{Ending, Fault};
@@ -139,26 +138,16 @@ impl AttemptOptions {
         let mut lifecycle = Lifecycle::new(now);
         lifecycle.claim(now);
         let spec = JobSpec {
-            tenant: TenantName::default(),
-            plugin,
-            version: found.version,
-            digest: found.digest,
-            queue: QueueName::default(),
-            priority: Priority::default(),
             max_attempts: 1,
             limits: self.limits(&found.inspection)?,
-            retry: RetryPolicy::default(),
-            backoff: Backoff::default(),
             entrypoint,
             args: self.command.args.clone(),
             env,
-            tags: vec![],
             deterministic: self.command.deterministic
                 || granting.grants().deterministic == Determinism::Always,
-            deterministic_by_grant: false,
-            output_type: None,
             inject_env: !self.command.no_inject_env,
             exit_codes: self.exit_codes.codes()?,
+            ..JobSpec::new(plugin, found.version, found.digest)
         };
         let (attempts, output, progress) = (vec![], None, None);
         Ok(Job { id, spec: Arc::new(spec), created_at: now, lifecycle, attempts, output, progress })

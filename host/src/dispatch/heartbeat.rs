@@ -42,6 +42,7 @@ impl Dispatcher {
         let now = self.parts.clock.now();
         if self.renew(now).await && no_claim.is_ok() {
             self.reap(now).await;
+            self.expire(now).await;
         }
     }
 

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jobwright_core::attempt::{Attempt, AttemptRecord, Lease, Start};
-use jobwright_core::clock::{after, until};
+use jobwright_core::clock::{Timestamp, after, until};
 use jobwright_core::grant::Grants;
 use jobwright_core::hold::JobLabels;
-use jobwright_core::job::{Job, Payload};
-use jobwright_core::limits::Limits;
+use jobwright_core::job::{Job, Lifecycle, Payload};
+use jobwright_core::limits::{Limit, Limits};
 use jobwright_core::log::{LogBuffer, LogSnapshot};
 use jobwright_core::outcome::{AttemptError, Outcome, OutcomeKind, Usage, millis};
 use jobwright_core::report::ProgressReporter;
@@ -72,7 +72,7 @@ impl Dispatcher {
     /// Adds an attempt to those in flight.
     fn enlist(&self, leased: Leased) -> Begun {
         let Leased { lease, job, payload, checkpoint } = leased;
-        let limits = job.spec.limits.under(&self.settings.ceiling);
+        let limits = self.limits_of(&job);
         let log = Arc::new(LogBuffer::new(limits.log_bytes));
         let resumed = checkpoint.is_some();
         let report = Arc::new(ProgressReporter::new(checkpoint, limits.checkpoint_bytes));
@@ -82,6 +82,15 @@ impl Dispatcher {
         let running = Running { lease, labels, stop, traces: traces.clone() };
         let enlisted = self.in_flight.enlist(running);
         Begun { lease, job, payload, limits, traces, resumed, signal, enlisted }
+    }
+
+    /// The limits of an attempt at `job`: under the present ceilings, and within its deadline.
+    fn limits_of(&self, job: &Job) -> Limits {
+        let limits = job.spec.limits.under(&self.settings.ceiling);
+        let Some(end_by) = job.lifecycle.end_by else { return limits };
+        let left = until(self.parts.clock.now(), end_by).as_millis();
+        let left = u64::try_from(left).unwrap_or(u64::MAX).max(1);
+        Limits { timeout_ms: limits.timeout_ms.min(left), ..limits }
     }
 
     /// Runs an attempt, and records how it ended.
@@ -152,6 +161,7 @@ impl Dispatcher {
         let queued = until(lifecycle.scheduled_at, lifecycle.attempted_at.unwrap_or_default());
         ended.usage.queue_ms = millis(queued);
         let now = self.parts.clock.now();
+        name_deadline(&mut ended.outcome, lifecycle, now);
         ended.outcome = retry::settle(lifecycle, &job.spec.backoff, ended.outcome, now);
         let verdict = retry::decide(job, &ended.outcome, now, (self.random.jitter)());
         let record = AttemptRecord {
@@ -206,5 +216,19 @@ impl Dispatcher {
         if let Err(error) = self.parts.store.save_log(lease.job, lease.attempt, log).await {
             tracing::warn!(job = %lease.job, %error, "cannot store the log of an attempt");
         }
+    }
+}
+
+/// Names the deadline of the job, if that and not the time limit of the attempt was reached.
+fn name_deadline(outcome: &mut Outcome, lifecycle: &Lifecycle, now: Timestamp) {
+    if let Outcome::LimitExceeded { limit: Limit::Time, error } = outcome
+        && lifecycle.end_by.is_some_and(|end| end <= now)
+    {
+        let message = "reached the deadline of the job, before the time limit of the attempt";
+        *error = AttemptError {
+            message: message.to_owned(),
+            code: "deadline".to_owned(),
+            ..error.clone()
+        };
     }
 }

@@ -40,6 +40,10 @@ pub struct JobOptions {
     pub priority: Priority,
     /// How many attempts count before it is discarded.
     pub max_attempts: u16,
+    /// How long after it is due its first attempt may begin, in milliseconds.
+    pub ttl_ms: Option<u64>,
+    /// How long after its submission it must be finalized, in milliseconds.
+    pub deadline_ms: Option<u64>,
     /// The endings that are retried; absent for those of the plugin.
     pub retry_on: Option<RetryPolicy>,
     /// How long it waits between two attempts; absent for the back-off of the plugin.
@@ -103,6 +107,7 @@ impl JobDraft {
         let options = &self.options;
         let mut faults = Vec::from_iter(fault_of_payload(&self.payload));
         faults.extend(options.due.fault(now));
+        faults.extend(options.faults_of_times(now));
         faults.extend(JobOptions::fault_of_attempts(options.max_attempts));
         faults.extend(options.backoff.iter().flat_map(faults_of_backoff));
         faults.extend(policy.faults(&options.limits).iter().map(fault_of_limit));
@@ -130,6 +135,8 @@ impl JobDraft {
             queue: options.queue,
             priority: options.priority,
             max_attempts: options.max_attempts,
+            ttl_ms: options.ttl_ms,
+            deadline_ms: options.deadline_ms,
             limits,
             retry: options.retry_on.or_else(|| settings.retry_on.clone()).unwrap_or_default(),
             backoff: options.backoff.or_else(|| settings.backoff.clone()).unwrap_or_default(),
@@ -198,6 +205,25 @@ impl JobOptions {
         (!is_valid).then(|| FieldFault::new("max_attempts", message()))
     }
 
+    /// What is wrong with the time to live and the deadline of a job that is submitted at `now`.
+    #[must_use]
+    pub fn faults_of_times(&self, now: Timestamp) -> Vec<FieldFault> {
+        let most = MAX_DELAY.as_millis() as u64;
+        let named = [("ttl_ms", self.ttl_ms), ("deadline_ms", self.deadline_ms)];
+        let given = named.iter().filter_map(|(field, ms)| Some((*field, (*ms)?)));
+        let wrong = given.filter(|(_, ms)| !(1..=most).contains(ms));
+        let mut faults: Vec<_> = wrong
+            .map(|(field, ms)| {
+                FieldFault::new(field, format!("expected 1 to {most} ms, got `{ms}`"))
+            })
+            .collect();
+        let deadline = self.deadline_ms.map(|ms| after(now, Duration::from_millis(ms)));
+        if deadline.is_some_and(|deadline| deadline <= self.due.time(now)) && faults.is_empty() {
+            faults.push(FieldFault::new("deadline_ms", "ends before the job becomes due"));
+        }
+        faults
+    }
+
     /// What is wrong with arguments, variables and labels.
     pub fn faults_of_texts(&self) -> impl Iterator<Item = FieldFault> {
         let texts = CommandInput { args: &self.args, env: &self.env, tags: &self.tags };
@@ -235,6 +261,8 @@ mod tests {
             queue: QueueName::default(),
             priority: Priority::default(),
             max_attempts: 1,
+            ttl_ms: None,
+            deadline_ms: None,
             retry_on: None,
             backoff: None,
             limits: LimitsRequest::default(),
@@ -275,6 +303,24 @@ mod tests {
         assert_eq!(faulty(&draft)[..6], named);
         draft.options.due = Due::After(MAX_DELAY + Duration::from_secs(1));
         assert_eq!(faulty(&draft)[1], "delay_ms");
+    }
+
+    #[test]
+    fn a_time_to_live_and_a_deadline_have_bounds() {
+        let fields = |due, ttl_ms, deadline_ms| {
+            let mut draft = draft();
+            draft.options = JobOptions { due, ttl_ms, deadline_ms, ..draft.options };
+            faulty(&draft)
+        };
+        let year = MAX_DELAY.as_millis() as u64;
+        let none = Vec::<String>::new();
+        assert_eq!(fields(Due::Now, Some(1), Some(1)), none);
+        assert_eq!(fields(Due::Now, Some(year), Some(year)), none);
+        assert_eq!(fields(Due::Now, Some(0), Some(0)), ["ttl_ms", "deadline_ms"]);
+        assert_eq!(fields(Due::Now, Some(year + 1), Some(year + 1)), ["ttl_ms", "deadline_ms"]);
+        let later = Due::After(Duration::from_secs(5));
+        assert_eq!(fields(later, Some(1), Some(5001)), none);
+        assert_eq!(fields(later, None, Some(5000)), ["deadline_ms"]);
     }
 
     #[test]

@@ -65,7 +65,9 @@ async fn a_directory_of_an_older_version_is_brought_up_to_date(
 ) -> anyhow::Result<()> {
     let over = store.finished(Verdict::Complete, at(0)).await?;
     let waiting = store.accept(job(), at(0)).await?;
-    let first_version = "DROP INDEX history_by_tenant; DROP INDEX history_discarded;
+    let first_version = "DROP INDEX history_by_tenant; DROP INDEX history_failed;
+        ALTER TABLE job DROP COLUMN start_by; ALTER TABLE history DROP COLUMN start_by;
+        ALTER TABLE job DROP COLUMN end_by; ALTER TABLE history DROP COLUMN end_by;
         UPDATE job SET spec = (SELECT json FROM shared_spec WHERE number = spec)
             WHERE spec NOT LIKE '{%';
         UPDATE history SET spec = (SELECT json FROM shared_spec WHERE number = spec)

@@ -21,6 +21,7 @@ mod room;
 mod storing;
 mod streaming;
 mod tenants;
+mod time_bounds;
 
 use super::Law;
 
@@ -44,6 +45,7 @@ pub(super) const EVERYWHERE: &[&[Law]] = &[
     pruning::LAWS,
     disk_bounds::LAWS,
     tenants::LAWS,
+    time_bounds::LAWS,
 ];
 
 /// The laws of a driver whose store hosts can share.

@@ -11,6 +11,7 @@ use jobwright_core::tenant::TenantLimits;
 
 use crate::conformance::drafts::{Draft as _, at, job, jobs, named, of, paused, progress_update};
 use crate::conformance::fixture::{Fixture, HOSTS, want};
+use crate::conformance::safety::time_bounds::bounded;
 use crate::conformance::{SQLITE, laws};
 
 laws![
@@ -32,6 +33,7 @@ laws![
     setting_the_wall_clock_changes_no_delay_and_no_snooze_at_reopen,
     jobs_due_by_the_wall_clock_stay_due_at_reopen_after_it_was_set_back,
     an_absolute_time_is_unchanged_at_reopen_whatever_the_clock_of_the_host,
+    the_bounds_on_the_time_of_a_job_survive_reopen,
     free_pages_go_back_to_the_disk_at_reopen,
     logs_of_a_version_without_tenants_get_the_tenants_of_their_jobs,
     a_long_attempt_does_not_count_as_a_loss_at_reopen,
@@ -239,6 +241,31 @@ async fn the_third_loss_at_reopen_discards(mut store: Fixture) -> anyhow::Result
         (JobState::Discarded, Some(at(1)))
     );
     assert_eq!(store.counts(at(1)).await?, []);
+    Ok(())
+}
+
+async fn the_bounds_on_the_time_of_a_job_survive_reopen(mut store: Fixture) -> anyhow::Result<()> {
+    let mut now = 0;
+    for set in [0, 7 * 3600, -7 * 3600] {
+        let due = store.accept(bounded(Some(10), Some(20)), at(now)).await?;
+        let later = store.accept(bounded(Some(10), None).due(at(now + 50)), at(now)).await?;
+        // The wall clock is set, and the host notices it.
+        store.claim(Claim { wall: at(now + set), ..want(0, at(now)) }, at(now)).await?;
+        now += set;
+        store = store.reopen(at(now + 5))?;
+        let lifecycle = store.job(due).await?.lifecycle;
+        let bounds = (lifecycle.start_by, lifecycle.end_by);
+        assert_eq!(bounds, (Some(at(now + 10)), Some(at(now + 20))), "set by {set} s");
+        assert_eq!(store.expire(at(now + 9), 9).await?, 0);
+        assert_eq!(store.expire(at(now + 10), 9).await?, 1);
+        assert_eq!(store.state(due).await?, JobState::Expired);
+        store.claim(want(0, at(now + 50)), at(now + 50)).await?;
+        assert_eq!(store.job(later).await?.lifecycle.start_by, Some(at(now + 60)));
+        store = store.reopen(at(now + 55))?;
+        assert_eq!(store.expire(at(now + 59), 9).await?, 0);
+        assert_eq!(store.expire(at(now + 60), 9).await?, 1);
+        now += 100;
+    }
     Ok(())
 }
 

@@ -117,25 +117,11 @@ impl Host {
             ..Limits::DEFAULT
         };
         let spec = JobSpec {
-            tenant: TenantName::default(),
-            plugin: "calls".parse()?,
-            version: "1.0.0".parse()?,
-            digest,
-            queue: "default".parse()?,
-            priority: Priority::default(),
             max_attempts: 1,
             limits,
-            retry: RetryPolicy::default(),
-            backoff: Backoff::default(),
-            entrypoint: None,
-            args: vec![],
             env: BTreeMap::from([("name".to_owned(), "value".to_owned())]),
-            tags: vec![],
             deterministic: true,
-            deterministic_by_grant: false,
-            output_type: None,
-            inject_env: true,
-            exit_codes: Default::default(),
+            ..JobSpec::new("calls".parse()?, "1.0.0".parse()?, digest)
         };
         let created_at = Timestamp::UNIX_EPOCH;
         let mut lifecycle = Lifecycle::new(created_at);

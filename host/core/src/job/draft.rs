@@ -40,7 +40,7 @@ impl NewJob {
     /// Its first state, if it is accepted at `now`.
     #[must_use]
     pub fn lifecycle(&self, now: Timestamp) -> Lifecycle {
-        Lifecycle { on_wall: self.on_wall, ..Lifecycle::new(self.due_at(now)) }
+        Lifecycle::accepted(&self.spec, now, self.due_at(now), self.on_wall)
     }
 
     /// The job as it stands when it is accepted at `now`.

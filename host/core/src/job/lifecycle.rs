@@ -3,9 +3,12 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
+
+use super::spec::JobSpec;
 use super::state::{JobState, Phase};
 use super::verdict::Verdict;
-use crate::clock::{Timestamp, after};
+use crate::clock::{Timestamp, after, until};
 use crate::host::HostId;
 
 /// After how many lost attempts that count a job is discarded: it may be what takes the host down.
@@ -64,6 +67,20 @@ pub struct Lifecycle {
     pub finalized_at: Option<Timestamp>,
     /// When the cancellation of a running job was requested.
     pub cancel_requested_at: Option<Timestamp>,
+    /// Until when its first attempt must begin. While `on_wall` is set it is a time of the wall clock too.
+    pub start_by: Option<Timestamp>,
+    /// Until when it must be finalized, across its attempts.
+    pub end_by: Option<Timestamp>,
+}
+
+/// A bound on the time of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TimeBound {
+    /// The time to live: its first attempt did not begin in time.
+    Ttl,
+    /// The deadline: it was not finalized in time.
+    Deadline,
 }
 
 /// The result of a request to cancel.
@@ -111,6 +128,26 @@ impl Lifecycle {
             host: None,
             finalized_at: None,
             cancel_requested_at: None,
+            start_by: None,
+            end_by: None,
+        }
+    }
+
+    /// A job with this specification that was accepted at `now` and is due at `scheduled_at`, which is a time of
+    /// the wall clock if `on_wall`.
+    #[must_use]
+    pub fn accepted(
+        spec: &JobSpec,
+        now: Timestamp,
+        scheduled_at: Timestamp,
+        on_wall: bool,
+    ) -> Self {
+        let later = |from, ms: Option<u64>| ms.map(|ms| after(from, Duration::from_millis(ms)));
+        Self {
+            on_wall,
+            start_by: later(scheduled_at, spec.ttl_ms),
+            end_by: later(now, spec.deadline_ms),
+            ..Self::new(scheduled_at)
         }
     }
 
@@ -125,6 +162,7 @@ impl Lifecycle {
             JobState::Completed => Phase::Completed,
             JobState::Discarded => Phase::Discarded,
             JobState::Cancelled => Phase::Cancelled,
+            JobState::Expired => Phase::Expired,
         }
     }
 
@@ -137,6 +175,9 @@ impl Lifecycle {
     /// Notes that the time of a waiting job has come: it is due from now on, wherever the wall clock is
     /// set.
     pub fn falls_due(&mut self, now: Timestamp) {
+        if self.on_wall {
+            self.live_from(now);
+        }
         (self.scheduled_at, self.on_wall) = (self.scheduled_at.min(now), false);
     }
 
@@ -199,13 +240,13 @@ impl Lifecycle {
                 (self.snoozes, self.snoozed_since) = (0, None);
                 // It ran to its end, and the host lives.
                 self.reset_losses();
-                self.wait_until(at);
+                self.try_again(at, now);
             }
             Verdict::Snooze { at } => {
                 self.snoozes += 1;
                 self.snoozed_since.get_or_insert(now);
                 self.reset_losses();
-                self.wait_until(at);
+                self.try_again(at, now);
             }
             Verdict::Release { at, refused } => {
                 self.refused += u16::from(refused);
@@ -259,7 +300,9 @@ impl Lifecycle {
             JobState::Available => CancelRequest::Cancelled,
             JobState::Running => CancelRequest::Stopping { attempt: self.attempt },
             JobState::Cancelled => CancelRequest::AlreadyCancelled,
-            JobState::Completed | JobState::Discarded => CancelRequest::Finalized(self.state),
+            JobState::Completed | JobState::Discarded | JobState::Expired => {
+                CancelRequest::Finalized(self.state)
+            }
         }
     }
 
@@ -287,9 +330,18 @@ impl Lifecycle {
             (self.snoozes, self.snoozed_since) = (0, None);
             self.reset_losses();
             (self.finalized_at, self.cancel_requested_at) = (None, None);
+            // They were bounds on what was submitted, not on what a person asks for later.
+            (self.start_by, self.end_by) = (None, None);
         }
+        self.live_from(now);
         self.wait_until(now);
         Redrive::Due
+    }
+
+    /// Lets the time to live begin at `due` instead of `scheduled_at`.
+    fn live_from(&mut self, due: Timestamp) {
+        let ttl = self.start_by.map(|end| until(self.scheduled_at, end));
+        self.start_by = ttl.map(|ttl| after(due, ttl));
     }
 
     /// The answer to a redrive at `now`, if it has nothing to change: the job runs, or is due.
@@ -298,7 +350,9 @@ impl Lifecycle {
         match self.state {
             JobState::Running => Some(Redrive::Running),
             JobState::Available => self.is_due(now).then_some(Redrive::Due),
-            JobState::Completed | JobState::Discarded | JobState::Cancelled => None,
+            JobState::Completed | JobState::Discarded | JobState::Cancelled | JobState::Expired => {
+                None
+            }
         }
     }
 
@@ -308,7 +362,50 @@ impl Lifecycle {
         match self.state {
             JobState::Available => max_attempts.saturating_sub(self.failures),
             JobState::Running => max_attempts.saturating_sub(self.failures.saturating_add(1)),
-            JobState::Completed | JobState::Discarded | JobState::Cancelled => 0,
+            JobState::Completed | JobState::Discarded | JobState::Cancelled | JobState::Expired => {
+                0
+            }
+        }
+    }
+
+    /// When a waiting job [expires](Self::expire), if it does.
+    #[must_use]
+    pub fn expires_at(&self) -> Option<Timestamp> {
+        // The time to live of a job that waits for the wall clock has not begun.
+        let start_by = self.start_by.filter(|_| self.attempt == 0 && !self.on_wall);
+        let is_waiting = self.state == JobState::Available;
+        start_by.into_iter().chain(self.end_by).min().filter(|_| is_waiting)
+    }
+
+    /// Ends a waiting job whose time is over: it has expired if it was never tried, and failed otherwise.
+    pub fn expire(&mut self, now: Timestamp) {
+        debug_assert!(self.expires_at().is_some_and(|at| at <= now), "its time is not over");
+        let state = if self.attempt == 0 { JobState::Expired } else { JobState::Discarded };
+        self.finalize(state, now);
+    }
+
+    /// Which bound on its time ended a finalized job, if one did.
+    #[must_use]
+    pub fn ended_by(&self) -> Option<TimeBound> {
+        let over = |bound: Option<Timestamp>, at: Timestamp| bound.is_some_and(|bound| bound <= at);
+        let finalized_at = self.finalized_at?;
+        match self.state {
+            JobState::Expired if over(self.start_by, finalized_at) => Some(TimeBound::Ttl),
+            JobState::Expired => Some(TimeBound::Deadline),
+            // It was over, or would have been at the next attempt.
+            JobState::Discarded => over(self.end_by, finalized_at.max(self.scheduled_at))
+                .then_some(TimeBound::Deadline),
+            JobState::Available | JobState::Running | JobState::Completed | JobState::Cancelled => {
+                None
+            }
+        }
+    }
+
+    /// Waits for the next attempt, unless the deadline is before it.
+    fn try_again(&mut self, at: Timestamp, now: Timestamp) {
+        self.wait_until(at);
+        if self.end_by.is_some_and(|end| end <= at) {
+            self.finalize(JobState::Discarded, now);
         }
     }
 

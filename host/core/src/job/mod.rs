@@ -23,7 +23,9 @@ pub mod verdict;
 pub use self::dedup::{Dedup, DedupScope, UsedKey};
 pub use self::draft::NewJob;
 pub use self::id::{InvalidJobId, JobId, JobIdPrefix};
-pub use self::lifecycle::{CancelRequest, Lifecycle, LostHost, MAX_LOST, Redrive, WATCH};
+pub use self::lifecycle::{
+    CancelRequest, Lifecycle, LostHost, MAX_LOST, Redrive, TimeBound, WATCH,
+};
 pub use self::payload::{OutputInfo, Payload};
 pub use self::priority::{InvalidPriority, Priority};
 pub use self::record::{AttemptRecord, Seed, Start};

@@ -13,7 +13,7 @@ use crate::plugin::name::PluginName;
 use crate::plugin::version::Version;
 use crate::queue::name::QueueName;
 use crate::retry::backoff::Backoff;
-use crate::retry::policy::RetryPolicy;
+use crate::retry::policy::{DEFAULT_MAX_ATTEMPTS, RetryPolicy};
 use crate::tenant::TenantName;
 
 /// The specification of a job, complete and fixed at enqueue: a later change of the plugin, its settings
@@ -35,6 +35,12 @@ pub struct JobSpec {
     pub priority: Priority,
     /// How often it may fail; 1 to 25. Lost and released attempts are not counted.
     pub max_attempts: u16,
+    /// How long after it is due its first attempt may begin, in milliseconds; absent for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_ms: Option<u64>,
+    /// How long after its submission it must be finalized, in milliseconds; absent for no deadline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline_ms: Option<u64>,
     /// The limits of each attempt.
     pub limits: Limits,
     /// Which endings are tried again.
@@ -78,6 +84,34 @@ fn yes() -> bool {
 }
 
 impl JobSpec {
+    /// A specification with the defaults of hosts and plugins without settings.
+    #[must_use]
+    pub fn new(plugin: PluginName, version: Version, digest: Digest) -> Self {
+        Self {
+            tenant: TenantName::default(),
+            plugin,
+            version,
+            digest,
+            queue: QueueName::default(),
+            priority: Priority::default(),
+            max_attempts: DEFAULT_MAX_ATTEMPTS,
+            retry: RetryPolicy::default(),
+            backoff: Backoff::default(),
+            ttl_ms: None,
+            deadline_ms: None,
+            limits: Limits::DEFAULT,
+            entrypoint: None,
+            args: vec![],
+            env: BTreeMap::new(),
+            tags: vec![],
+            deterministic: false,
+            deterministic_by_grant: false,
+            output_type: None,
+            inject_env: true,
+            exit_codes: ExitCodes::default(),
+        }
+    }
+
     /// Whether the clock and random bytes are no longer the same at every attempt, under the `grants` that
     /// the plugin has now.
     #[must_use]

@@ -19,6 +19,8 @@ pub enum JobState {
     Discarded,
     /// Finalized: it was cancelled.
     Cancelled,
+    /// Finalized: it was not started in time.
+    Expired,
 }
 
 impl JobState {
@@ -27,7 +29,7 @@ impl JobState {
     pub fn is_finalized(self) -> bool {
         match self {
             Self::Available | Self::Running => false,
-            Self::Completed | Self::Discarded | Self::Cancelled => true,
+            Self::Completed | Self::Discarded | Self::Cancelled | Self::Expired => true,
         }
     }
 }
@@ -50,6 +52,8 @@ pub enum Phase {
     Discarded,
     /// Cancelled.
     Cancelled,
+    /// Not started in time.
+    Expired,
 }
 
 impl Phase {
@@ -58,7 +62,7 @@ impl Phase {
     pub fn is_finalized(self) -> bool {
         match self {
             Self::Scheduled | Self::Available | Self::Retryable | Self::Running => false,
-            Self::Completed | Self::Discarded | Self::Cancelled => true,
+            Self::Completed | Self::Discarded | Self::Cancelled | Self::Expired => true,
         }
     }
 }

@@ -8,6 +8,9 @@ use crate::clock::Timestamp;
 use crate::host::HostId;
 use crate::store::{Claim, Claimed, Renewal};
 
+/// How many jobs a claim ends whose time is over: it bounds how long others wait for it.
+const MOST_EXPIRED: usize = 500;
+
 impl<R: Rows> Ledger<R> {
     /// See [`JobStore::claim`](crate::store::JobStore::claim).
     ///
@@ -15,8 +18,13 @@ impl<R: Rows> Ledger<R> {
     /// As the rows.
     pub fn claim(&mut self, want: &Claim, now: Timestamp) -> Result<Claimed, R::Error> {
         self.pass_time(now);
+        // Before others expire, so that a lane whose jobs succeed each other keeps its turn.
+        self.queue.read_clocks(now, want.wall);
+        self.expire(now, MOST_EXPIRED)?;
+        if self.queue.has_over() {
+            return Ok(Claimed { leased: vec![], next_due: Some(now), more: true });
+        }
         let leases = self.queue.claim(want, now);
-        self.write_fallen_due()?;
         let mut leased = Vec::with_capacity(leases.len());
         for lease in leases {
             let Some(standing) = self.queue.standing(lease.job) else { continue };
@@ -31,11 +39,11 @@ impl<R: Rows> Ledger<R> {
                 Err(unreadable) => self.give_up(&lease, &unreadable, now)?,
             }
         }
-        Ok(Claimed { leased, next_due: self.queue.next_due(), more: self.queue.has_due() })
+        Ok(Claimed { leased, next_due: self.queue.next_event(), more: self.queue.has_due() })
     }
 
     /// Writes that jobs are due whose time came by the wall clock, wherever that is set afterwards.
-    fn write_fallen_due(&mut self) -> Result<(), R::Error> {
+    pub(super) fn write_fallen_due(&mut self) -> Result<(), R::Error> {
         for id in self.queue.take_fallen_due() {
             if let Some(standing) = self.queue.standing(id) {
                 let position = self.position;

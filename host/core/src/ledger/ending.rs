@@ -7,6 +7,7 @@ use crate::change::Transition;
 use crate::clock::Timestamp;
 use crate::job::JobId;
 use crate::job::JobState;
+use crate::job::TimeBound;
 use crate::job::Verdict;
 use crate::outcome::{AttemptError, Outcome, Usage};
 use crate::queue::Standing;
@@ -98,6 +99,23 @@ impl<R: Rows> Ledger<R> {
         Ok(expired)
     }
 
+    /// See [`JobStore::expire`](crate::store::JobStore::expire).
+    ///
+    /// # Errors
+    /// As the rows.
+    pub fn expire(&mut self, now: Timestamp, most: usize) -> Result<usize, R::Error> {
+        self.pass_time(now);
+        // The time to live of some of them begins only now.
+        self.write_fallen_due()?;
+        let over = self.queue.over(most);
+        for id in &over {
+            if let Some(standing) = self.queue.expire(*id, self.now) {
+                self.moved(*id, &standing, None)?;
+            }
+        }
+        Ok(over.len())
+    }
+
     /// Writes where a job stands after a transition, and the attempt that ended with it.
     pub(super) fn moved(
         &mut self,
@@ -109,7 +127,9 @@ impl<R: Rows> Ledger<R> {
         let transition = match (state, ended) {
             (JobState::Running, _) => Transition::CancelRequested,
             (_, Some(record)) => transition(state, record),
-            (_, None) if state.is_finalized() => Transition::Finalized { state, error: None },
+            (_, None) if state.is_finalized() => {
+                Transition::Finalized { state, error: standing.lifecycle.ended_by().map(overrun) }
+            }
             (_, None) => Transition::Waiting,
         };
         let position = self.change(id, standing, transition);
@@ -124,11 +144,21 @@ impl<R: Rows> Ledger<R> {
     }
 }
 
+/// The error of a job that ended because its time was over.
+fn overrun(bound: TimeBound) -> AttemptError {
+    match bound {
+        TimeBound::Ttl => {
+            AttemptError::new("ttl", "no attempt began within the job's time to live")
+        }
+        TimeBound::Deadline => AttemptError::new("deadline", "the job's deadline has passed"),
+    }
+}
+
 /// The transition of a job that an attempt's end brought into `state`.
 fn transition(state: JobState, record: &AttemptRecord) -> Transition {
     match state {
         JobState::Completed => Transition::Finalized { state, error: None },
-        JobState::Discarded | JobState::Cancelled => {
+        JobState::Discarded | JobState::Cancelled | JobState::Expired => {
             Transition::Finalized { state, error: record.error.clone() }
         }
         JobState::Available | JobState::Running => Transition::Waiting,

@@ -38,7 +38,7 @@ pub struct Claim {
 impl Queue {
     /// Begins attempts at the first jobs that are due, within what `want` allows.
     pub fn claim(&mut self, want: &Claim, now: Timestamp) -> Vec<Lease> {
-        self.look(self.clocks.read(now, want.wall));
+        self.read_clocks(now, want.wall);
         self.hosts.lives(want.host, now);
         let mut free = Room { attempts: want.max, memory_bytes: want.memory_bytes };
         let (mut leases, mut set_aside) = (Vec::new(), 0);
@@ -81,6 +81,9 @@ impl Queue {
         let Claim { host, expires_at, .. } = *want;
         let slot = self.slots.get_mut(&due.id)?;
         let (wait, place) = (slot.wait(due.id), slot.place(self.head_start));
+        if let Some(end) = slot.entry.lifecycle.expires_at() {
+            self.ends.remove(&(end, due.id));
+        }
         let entry = &mut slot.entry;
         let labels = entry.labels();
         let key = (labels.tenant.clone(), labels.queue.clone());

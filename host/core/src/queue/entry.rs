@@ -85,7 +85,9 @@ impl Slot {
         match self.entry.lifecycle.state {
             JobState::Available => Some(Home::Waiting),
             JobState::Running => Some(Home::Running),
-            JobState::Completed | JobState::Discarded | JobState::Cancelled => None,
+            JobState::Completed | JobState::Discarded | JobState::Cancelled | JobState::Expired => {
+                None
+            }
         }
     }
 

@@ -35,6 +35,8 @@ pub struct Queue {
     pub(super) lanes: Lanes,
     /// Waiting jobs that are not due.
     pub(super) future: Waiting,
+    /// Waiting jobs that have a time to live or a deadline, by its end.
+    pub(super) ends: BTreeSet<(Timestamp, JobId)>,
     /// Jobs that became due by the wall clock since a store last asked.
     pub(super) fallen_due: Vec<JobId>,
     /// Running jobs, by the end of their leases.
@@ -68,6 +70,11 @@ impl Queue {
     /// Moves the jobs that are due at `now` from the one bound of their queue to the other.
     pub fn pass_time(&mut self, now: Timestamp) {
         self.look(self.clocks.at(now));
+    }
+
+    /// As [`Self::pass_time`], by both clocks: the wall clock reads `wall`.
+    pub fn read_clocks(&mut self, now: Timestamp, wall: Timestamp) {
+        self.look(self.clocks.read(now, wall));
     }
 
     /// How many unfinished jobs there are.
@@ -165,6 +172,7 @@ impl Queue {
         let is_due = self.clocks.have_reached(&wait);
         slot.entry.permit.shift(if is_due { Side::Due } else { Side::Parked });
         self.load(slot.entry.labels()).add(wait, is_due);
+        self.ends.extend(slot.entry.lifecycle.expires_at().map(|end| (end, id)));
         let (labels, place, due) = (slot.entry.labels(), slot.place(self.head_start), slot.due(id));
         if !is_due {
             self.future.insert(wait);
@@ -189,6 +197,9 @@ impl Queue {
                 let wait = slot.wait(id);
                 self.load(slot.entry.labels()).remove(&wait);
                 self.future.remove(&wait);
+                if let Some(end) = slot.entry.lifecycle.expires_at() {
+                    self.ends.remove(&(end, id));
+                }
                 self.lanes.remove(slot.entry.labels(), &slot.place(self.head_start));
             }
         }

@@ -82,6 +82,31 @@ impl Queue {
         expired.take(most).map(|(_, id)| *id).collect()
     }
 
+    /// At most `most` waiting jobs whose time is over.
+    #[must_use]
+    pub fn over(&self, most: usize) -> Vec<JobId> {
+        let over = self.ends.iter().take_while(|(at, _)| *at <= self.clocks.now);
+        over.take(most).map(|(_, id)| *id).collect()
+    }
+
+    /// Whether the time of a waiting job is over.
+    #[must_use]
+    pub fn has_over(&self) -> bool {
+        self.ends.first().is_some_and(|(at, _)| *at <= self.clocks.now)
+    }
+
+    /// When the next waiting job becomes due, or its time is over.
+    #[must_use]
+    pub fn next_event(&self) -> Option<Timestamp> {
+        let next_end = self.ends.first().map(|(at, _)| *at);
+        self.next_due().into_iter().chain(next_end).min()
+    }
+
+    /// Ends a waiting job whose time is over.
+    pub fn expire(&mut self, id: JobId, now: Timestamp) -> Option<Standing> {
+        self.transition(id, now, |lifecycle| lifecycle.expire(now)).map(|it| it.1)
+    }
+
     /// Notes that a host lives.
     pub fn alive(&mut self, host: HostId, now: Timestamp) {
         self.hosts.lives(host, now);

@@ -8,34 +8,19 @@ use super::*;
 use crate::clock::{MAX_DELAY, Timestamp, after, until};
 use crate::job::{Job, JobId, JobSpec, Lifecycle, Verdict};
 use crate::limits::Limit;
-use crate::limits::Limits;
 use crate::outcome::{AttemptError, Output};
 use crate::outcome::{Outcome, RetryHint};
-use crate::tenant::TenantName;
 
 const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
 fn spec(max_attempts: u16) -> JobSpec {
     JobSpec {
-        tenant: TenantName::default(),
-        plugin: "p".parse().unwrap(),
-        version: "1.0.0".parse().unwrap(),
-        digest: crate::plugin::Digest::of(b""),
-        queue: crate::job::QueueName::default(),
-        priority: crate::job::Priority::default(),
         max_attempts,
-        limits: Limits::DEFAULT,
-        retry: RetryPolicy::default(),
-        backoff: Backoff::default(),
-        entrypoint: None,
-        args: vec![],
-        env: std::collections::BTreeMap::new(),
-        tags: vec![],
-        deterministic: false,
-        deterministic_by_grant: false,
-        output_type: None,
-        inject_env: true,
-        exit_codes: Default::default(),
+        ..JobSpec::new(
+            "p".parse().unwrap(),
+            "1.0.0".parse().unwrap(),
+            crate::plugin::Digest::of(b""),
+        )
     }
 }
 

@@ -70,6 +70,10 @@ pub trait JobStore: Send + Sync + 'static {
     /// or made due.
     async fn reclaim_expired(&self, now: Timestamp, most: usize) -> Result<Vec<JobId>, StoreError>;
 
+    /// Ends at most `most` waiting jobs whose time to live or deadline is over; returns how many. A claim ends
+    /// them too before it begins others.
+    async fn expire(&self, now: Timestamp, most: usize) -> Result<usize, StoreError>;
+
     /// Removes at most `most` finalized jobs, and what belongs to them, that are older than their
     /// retention, and keys that have ended; returns how many jobs were removed.
     async fn prune(&self, retention: Retention, most: usize) -> Result<usize, StoreError>;
@@ -202,7 +206,7 @@ pub enum Redriven {
 pub struct Retention {
     /// Completed and cancelled jobs that were finalized before this are removed.
     pub completed_before: Timestamp,
-    /// Discarded jobs that were finalized before this are removed.
+    /// Discarded and expired jobs that were finalized before this are removed.
     pub discarded_before: Timestamp,
     /// The present, at which keys end.
     pub now: Timestamp,
@@ -213,7 +217,7 @@ impl Retention {
     #[must_use]
     pub fn expired(&self, state: JobState, at: Timestamp) -> bool {
         match state {
-            JobState::Discarded => at < self.discarded_before,
+            JobState::Discarded | JobState::Expired => at < self.discarded_before,
             JobState::Completed | JobState::Cancelled => at < self.completed_before,
             JobState::Available | JobState::Running => false,
         }

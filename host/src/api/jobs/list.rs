@@ -25,7 +25,7 @@ const MAX_PAGE: usize = 200;
 
 /// The states that jobs are listed by.
 const STATES: &str =
-    "one of scheduled, available, retryable, running, completed, discarded, cancelled";
+    "one of scheduled, available, retryable, running, completed, discarded, cancelled, expired";
 
 /// The approximate memory for a page: its jobs as values, as views, and as JSON.
 pub(super) const PAGE_BYTES: u64 = 3 * JobPage::MAX_BYTES;

@@ -19,6 +19,9 @@ use crate::intake::{Due, FieldFault, JobDraft, JobOptions, TOO_FAR, fault_of_pay
 /// The message for an unknown field.
 const UNKNOWN_FIELD: &str = "is not a field of a job";
 
+/// The shape of spans.
+const MILLISECONDS: &str = "a whole number of milliseconds";
+
 /// Parses a job. If `payload` is `None`, it is a field too. Values that intake would refuse are reported here,
 /// together with fields that cannot be parsed.
 pub(super) fn draft(
@@ -64,6 +67,8 @@ fn options(fields: &mut Fields, settings: &ApiSettings, now: Timestamp) -> JobOp
     limits::take(fields, &mut requested, &settings.limits);
     let options = JobOptions {
         due,
+        ttl_ms: fields.take("ttl_ms", MILLISECONDS),
+        deadline_ms: fields.take("deadline_ms", MILLISECONDS),
         queue: fields.parse("queue").unwrap_or_default(),
         priority: fields.take("priority", "one of 1 (first) to 4 (last)").unwrap_or_default(),
         max_attempts,
@@ -77,6 +82,7 @@ fn options(fields: &mut Fields, settings: &ApiSettings, now: Timestamp) -> JobOp
         deterministic: fields.take("deterministic", "true or false").unwrap_or_default(),
         inject_env: fields.take("inject_env", "true or false"),
     };
+    name_all(fields, options.faults_of_times(now));
     name_all(fields, options.faults_of_texts());
     options
 }
@@ -96,8 +102,7 @@ fn variables(fields: &mut Fields) -> BTreeMap<String, String> {
 }
 
 fn due(fields: &mut Fields) -> Due {
-    let delay =
-        fields.take::<u64>("delay_ms", "a whole number of milliseconds").map(Duration::from_millis);
+    let delay = fields.take::<u64>("delay_ms", MILLISECONDS).map(Duration::from_millis);
     let at = time(fields, "scheduled_at");
     if delay.is_some() && at.is_some() {
         fields.wrong("delay_ms", "excludes `scheduled_at`: give one");

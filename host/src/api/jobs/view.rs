@@ -6,7 +6,7 @@ use jobwright_core::attempt::AttemptRecord;
 use jobwright_core::clock::Timestamp;
 use jobwright_core::exit_codes::ExitCodes;
 use jobwright_core::host::HostId;
-use jobwright_core::job::{Job, JobId, OutputInfo, Phase, Priority, QueueName};
+use jobwright_core::job::{Job, JobId, OutputInfo, Phase, Priority, QueueName, TimeBound};
 use jobwright_core::limits::Limits;
 use jobwright_core::outcome::OutcomeKind;
 use jobwright_core::plugin::Digest;
@@ -34,6 +34,8 @@ pub(super) struct JobView<'a> {
     snoozes: u16,
     created_at: Timestamp,
     scheduled_at: Timestamp,
+    #[serde(flatten)]
+    bounds: Bounds,
     attempted_at: Option<Timestamp>,
     /// The host that runs the latest attempt, while it runs.
     host: Option<HostId>,
@@ -47,16 +49,62 @@ pub(super) struct JobView<'a> {
     deterministic: bool,
     inject_env: bool,
     exit_codes: &'a ExitCodes,
+    #[serde(flatten)]
+    output: OutputFields<'a>,
+    logs_url: String,
+    progress: Option<&'a Progress>,
+    #[serde(serialize_with = "without_seeds")]
+    attempts: &'a [AttemptRecord],
+}
+
+/// The output of a job that has completed, or that of a failed attempt.
+#[derive(Debug, Serialize)]
+struct OutputFields<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     output: Option<&'a RawValue>,
     output_type: Option<&'a str>,
     output_bytes: Option<u64>,
     output_url: Option<String>,
     failed_output: Option<FailedOutput<'a>>,
-    logs_url: String,
-    progress: Option<&'a Progress>,
-    #[serde(serialize_with = "without_seeds")]
-    attempts: &'a [AttemptRecord],
+}
+
+impl<'a> OutputFields<'a> {
+    fn of(job: &'a Job, output: Option<&'a RawValue>) -> Self {
+        let stored = job.output.as_ref().filter(|_| job.has_completed());
+        Self {
+            output,
+            output_type: stored.map(|stored| stored.content_type.as_str()),
+            output_bytes: stored.map(|stored| stored.bytes),
+            output_url: stored.map(|_| output_url(job.id)),
+            failed_output: FailedOutput::of(job),
+        }
+    }
+}
+
+/// The bounds on the time of a job.
+#[derive(Debug, Serialize)]
+struct Bounds {
+    ttl_ms: Option<u64>,
+    deadline_ms: Option<u64>,
+    /// Until when the first attempt must begin.
+    expires_at: Option<Timestamp>,
+    /// Until when the job must be finalized.
+    deadline_at: Option<Timestamp>,
+    /// Which of these ended the job.
+    ended_by: Option<TimeBound>,
+}
+
+impl Bounds {
+    fn of(job: &Job) -> Self {
+        let (spec, lifecycle) = (&job.spec, &job.lifecycle);
+        Self {
+            ttl_ms: spec.ttl_ms,
+            deadline_ms: spec.deadline_ms,
+            expires_at: lifecycle.start_by,
+            deadline_at: lifecycle.end_by,
+            ended_by: lifecycle.ended_by(),
+        }
+    }
 }
 
 /// The output of a failed attempt at a job that has not completed. It is separate from `output`, which programs
@@ -94,7 +142,7 @@ pub(super) fn left_by(job: &Job, stored: &OutputInfo) -> OutcomeKind {
 impl<'a> JobView<'a> {
     /// `job` at `now`, with its output if it is JSON and requested.
     pub(super) fn new(job: &'a Job, output: Option<&'a RawValue>, now: Timestamp) -> Self {
-        let (spec, lifecycle, stored) = (&job.spec, &job.lifecycle, result(job));
+        let (spec, lifecycle) = (&job.spec, &job.lifecycle);
         Self {
             id: job.id,
             plugin: format!("{}@{}", spec.plugin, spec.version),
@@ -111,6 +159,7 @@ impl<'a> JobView<'a> {
             snoozes: lifecycle.snoozes,
             created_at: job.created_at,
             scheduled_at: lifecycle.scheduled_at,
+            bounds: Bounds::of(job),
             attempted_at: lifecycle.attempted_at,
             host: lifecycle.host,
             finalized_at: lifecycle.finalized_at,
@@ -123,21 +172,12 @@ impl<'a> JobView<'a> {
             deterministic: spec.deterministic,
             inject_env: spec.inject_env,
             exit_codes: &spec.exit_codes,
-            output,
-            output_type: stored.map(|stored| stored.content_type.as_str()),
-            output_bytes: stored.map(|stored| stored.bytes),
-            output_url: stored.map(|_| output_url(job.id)),
-            failed_output: FailedOutput::of(job),
+            output: OutputFields::of(job, output),
             logs_url: format!("{}/logs", url(job.id)),
             progress: job.progress.as_ref(),
             attempts: &job.attempts,
         }
     }
-}
-
-/// The output of a job that has completed.
-fn result(job: &Job) -> Option<&OutputInfo> {
-    job.output.as_ref().filter(|_| job.has_completed())
 }
 
 fn output_url(id: JobId) -> String {

@@ -18,7 +18,7 @@ const UNFINISHED: [&str; 4] = ["scheduled", "retryable", "available", "running"]
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(super) struct Filter {
     /// Only jobs in this state: scheduled, available, retryable, running, completed, discarded,
-    /// cancelled [default: any].
+    /// cancelled, expired [default: any].
     #[arg(long)]
     pub(super) state: Option<String>,
     /// Only jobs of this plugin, or of this `name@version` [default: any].

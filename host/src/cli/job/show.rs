@@ -61,6 +61,12 @@ fn write_job(job: &Value, output: Option<&str>, out: &mut dyn Write) -> io::Resu
     {
         writeln!(out, "cancellation requested at {}; the attempt is being stopped", printable(at))?;
     }
+    for (field, bound) in [("expires_at", "ttl"), ("deadline_at", "deadline")] {
+        if let Some(at) = job[field].as_str() {
+            let mark = if job["ended_by"] == bound { ", which ended the job" } else { "" };
+            writeln!(out, "{field:<13} {}{mark}", printable(at))?;
+        }
+    }
     write_output(job, output, out)?;
     write_attempts(job, out)?;
     if let Some(output) = output.filter(|output| !output.is_empty() && !has_json(job)) {

@@ -18,7 +18,7 @@ use crate::cli::terminal::Terminal;
 use crate::config::parse_duration;
 
 /// The options that describe a single job, by field name.
-const OF_ONE: [&str; 29] = [
+const OF_ONE: [&str; 31] = [
     "plugin",
     "payload",
     "data",
@@ -40,6 +40,8 @@ const OF_ONE: [&str; 29] = [
     "queue",
     "priority",
     "delay",
+    "ttl",
+    "deadline",
     "max_attempts",
     "retry_on",
     "backoff",
@@ -75,6 +77,12 @@ pub(in crate::cli) struct Submit {
     /// The delay before the job can start, such as 10m [default: 0s].
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     delay: Option<Duration>,
+    /// Discard the job if its first attempt has not begun so long after it is due, such as 5m [default: none].
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    ttl: Option<Duration>,
+    /// Discard the job if it is not finalized so long after its submission, such as 1h [default: none].
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    deadline: Option<Duration>,
     /// The number of failed attempts after which the job is discarded [default: 5].
     #[arg(long, value_name = "N")]
     max_attempts: Option<u16>,
@@ -133,7 +141,9 @@ impl Submit {
         put("plugin", self.plugin.clone());
         put("queue", self.queue.clone());
         put("priority", self.priority.map(|number| number.to_string()));
-        put("delay_ms", self.delay.map(|delay| delay.as_millis().to_string()));
+        put("delay_ms", self.delay.map(millis));
+        put("ttl_ms", self.ttl.map(millis));
+        put("deadline_ms", self.deadline.map(millis));
         put("max_attempts", self.max_attempts.map(|number| number.to_string()));
         put("entrypoint", self.command.entrypoint.clone());
         put("inject_env", self.command.no_inject_env.then(|| "false".to_owned()));
@@ -151,4 +161,8 @@ impl Submit {
         }
         Ok(query)
     }
+}
+
+fn millis(span: Duration) -> String {
+    span.as_millis().to_string()
 }

@@ -14,8 +14,6 @@ use jobwright_core::job::{
 use jobwright_core::limits::Limits;
 use jobwright_core::outcome::OutcomeKind;
 use jobwright_core::plugin::{Digest, PluginName, Version};
-use jobwright_core::retry::{Backoff, RetryPolicy};
-use jobwright_core::tenant::TenantName;
 use reqwest::Method;
 use reqwest::header::CONTENT_TYPE;
 use serde::Deserialize;
@@ -176,25 +174,18 @@ impl RecordedJob {
         let (plugin, version): (PluginName, Version) =
             (name.parse().with_context(invalid)?, version.parse().with_context(invalid)?);
         Ok(JobSpec {
-            tenant: TenantName::default(),
-            plugin,
-            version,
-            digest: self.digest,
             queue: self.queue.clone(),
             priority: self.priority,
             max_attempts: self.max_attempts,
             limits: self.limits,
-            retry: RetryPolicy::default(),
-            backoff: Backoff::default(),
             entrypoint: self.entrypoint.clone(),
             args: self.args.clone(),
             env: self.env.clone(),
             tags: self.tags.clone(),
             deterministic: self.deterministic,
-            deterministic_by_grant: false,
-            output_type: None,
             inject_env: self.inject_env,
             exit_codes: self.exit_codes.clone(),
+            ..JobSpec::new(plugin, version, self.digest)
         })
     }
 }

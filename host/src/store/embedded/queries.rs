@@ -1,11 +1,12 @@
 //! The statements that read `jobs.db`.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use jiff::SignedDuration;
 use jobwright_core::change::Position;
 use jobwright_core::clock::Timestamp;
-use jobwright_core::job::{Dedup, Job, JobId, Lifecycle, Payload, UsedKey};
+use jobwright_core::job::{Dedup, Job, JobId, JobSpec, Lifecycle, Payload, UsedKey};
 use jobwright_core::ledger::HostRow;
 use jobwright_core::outcome::Output;
 use jobwright_core::store::{ChangedSince, JobFilter, JobPage, Page};
@@ -177,12 +178,13 @@ pub(super) fn key(
     let sql = "SELECT job, spec, created_at, scheduled_at, on_wall, fingerprint, until
                FROM dedup WHERE tenant = ?1 AND scope = ?2 AND key = ?3";
     let used = |row: &Row<'_>| {
-        let scheduled_at = columns::time(row, 3)?;
-        let lifecycle = Lifecycle { on_wall: row.get(4)?, ..Lifecycle::new(scheduled_at) };
+        let (created_at, scheduled_at) = (columns::time(row, 2)?, columns::time(row, 3)?);
+        let spec: Arc<JobSpec> = columns::json(row, 1)?;
+        let lifecycle = Lifecycle::accepted(&spec, created_at, scheduled_at, row.get(4)?);
         let first = Job {
             id: rows::id(row, 0)?,
-            spec: columns::json(row, 1)?,
-            created_at: columns::time(row, 2)?,
+            spec,
+            created_at,
             lifecycle,
             attempts: vec![],
             output: None,

@@ -22,7 +22,7 @@ macro_rules! columns {
              refused, scheduled_at, attempted_at, finalized_at, cancel_requested_at, progress, \
              snoozes, snoozed_since, output_attempt, lost_after, on_wall, ",
             $host,
-            ", payload_bytes"
+            ", start_by, end_by, payload_bytes"
         )
     };
 }
@@ -46,7 +46,7 @@ pub(super) const RAW_COLUMNS: &str = columns!("spec", host!());
 pub(super) const SPEC: usize = 1;
 
 /// Where [`COLUMNS`] end.
-pub(super) const WIDTH: usize = 23;
+pub(super) const WIDTH: usize = 25;
 
 /// The job in a row of [`COLUMNS`].
 pub(super) fn job(row: &Row<'_>) -> rusqlite::Result<Job> {
@@ -88,6 +88,8 @@ fn lifecycle(row: &Row<'_>) -> rusqlite::Result<Lifecycle> {
         host: row.get::<_, Option<_>>(21)?.map(HostId::from_bytes),
         finalized_at: optional_time(row, 13)?,
         cancel_requested_at: optional_time(row, 14)?,
+        start_by: optional_time(row, 22)?,
+        end_by: optional_time(row, 23)?,
         lost_after: row.get::<_, Option<i64>>(19)?.map(i64::unsigned_abs),
     })
 }
@@ -100,6 +102,7 @@ pub(super) fn state(state: JobState) -> i64 {
         JobState::Completed => 2,
         JobState::Discarded => 3,
         JobState::Cancelled => 4,
+        JobState::Expired => 5,
     }
 }
 
@@ -110,6 +113,7 @@ fn state_of(row: &Row<'_>, column: usize) -> rusqlite::Result<JobState> {
         JobState::Completed,
         JobState::Discarded,
         JobState::Cancelled,
+        JobState::Expired,
     ];
     let number: i64 = row.get(column)?;
     let found = states.into_iter().find(|s| state(*s) == number);

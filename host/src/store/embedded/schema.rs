@@ -23,6 +23,7 @@ const JOBS: &[&str] = &[
     DEDUP,
     SHARED_SPECS,
     HOSTS,
+    TIME_BOUNDS,
 ];
 
 /// As [`JOBS`], for `logs.db`.
@@ -241,6 +242,16 @@ ALTER TABLE job ADD COLUMN held_by INTEGER;
 ALTER TABLE history ADD COLUMN held_by INTEGER;
 INSERT INTO host (number, id, alive_at, finished) SELECT 1, zeroblob(16), alive_at, finished FROM host;
 UPDATE job SET held_by = 1 WHERE state = 1;
+";
+
+/// Until when a job must start and end, and an index of all jobs that are kept as long as discarded ones.
+const TIME_BOUNDS: &str = "
+ALTER TABLE job ADD COLUMN start_by INTEGER;
+ALTER TABLE job ADD COLUMN end_by INTEGER;
+ALTER TABLE history ADD COLUMN start_by INTEGER;
+ALTER TABLE history ADD COLUMN end_by INTEGER;
+DROP INDEX history_discarded;
+CREATE INDEX history_failed ON history (position) WHERE state IN (3, 5);
 ";
 
 const LOG_TABLES: &str = "

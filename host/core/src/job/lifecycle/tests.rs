@@ -228,3 +228,75 @@ fn a_settled_request_is_exactly_one_that_changes_nothing() {
         }
     }
 }
+
+/// A job that waits since 0 and is due at 10, with bounds at 20 and 30.
+fn bounded() -> Lifecycle {
+    Lifecycle { start_by: Some(at(20)), end_by: Some(at(30)), ..Lifecycle::new(at(10)) }
+}
+
+#[test]
+fn a_waiting_job_expires_by_its_time_to_live_until_it_is_tried() {
+    let mut job = bounded();
+    assert_eq!(job.expires_at(), Some(at(20)));
+    job.claim(at(19));
+    assert_eq!(job.expires_at(), None, "it runs");
+    job.finish(Verdict::Retry { at: at(25) }, at(21));
+    assert_eq!(job.expires_at(), Some(at(30)));
+    let deadline_first = Lifecycle { end_by: Some(at(15)), ..bounded() };
+    assert_eq!(deadline_first.expires_at(), Some(at(15)));
+    assert_eq!(Lifecycle::new(at(10)).expires_at(), None);
+}
+
+#[test]
+fn a_job_without_an_attempt_expires_and_another_one_is_discarded() {
+    let mut untried = bounded();
+    untried.expire(at(20));
+    assert_eq!((untried.state, untried.finalized_at), (JobState::Expired, Some(at(20))));
+    assert_eq!(untried.ended_by(), Some(TimeBound::Ttl));
+    let mut late = Lifecycle { start_by: Some(at(40)), ..bounded() };
+    late.expire(at(30));
+    assert_eq!((late.state, late.ended_by()), (JobState::Expired, Some(TimeBound::Deadline)));
+    let mut tried = bounded();
+    tried.claim(at(11));
+    tried.finish(Verdict::Release { at: at(12), refused: true }, at(12));
+    tried.expire(at(30));
+    assert_eq!((tried.state, tried.ended_by()), (JobState::Discarded, Some(TimeBound::Deadline)));
+}
+
+#[test]
+fn a_wait_that_would_reach_the_deadline_ends_the_job() {
+    for (wait, state) in [(29, JobState::Available), (30, JobState::Discarded)] {
+        for verdict in [Verdict::Retry { at: at(wait) }, Verdict::Snooze { at: at(wait) }] {
+            let mut job = bounded();
+            job.claim(at(11));
+            job.finish(verdict, at(12));
+            assert_eq!(job.state, state, "{verdict:?}");
+        }
+    }
+    let mut job = bounded();
+    job.claim(at(11));
+    job.finish(Verdict::Discard, at(12));
+    assert_eq!(job.ended_by(), None, "it failed before its deadline");
+}
+
+#[test]
+fn a_time_to_live_begins_when_the_job_falls_due_wherever_the_wall_clock_is() {
+    for now in [5, 10, 500] {
+        let mut job = Lifecycle { on_wall: true, ..bounded() };
+        assert_eq!(job.expires_at(), Some(at(30)), "the deadline alone");
+        job.falls_due(at(now));
+        assert_eq!(job.start_by, Some(at(now + 10)));
+        job.falls_due(at(now + 1));
+        assert_eq!(job.start_by, Some(at(now + 10)), "once");
+    }
+}
+
+#[test]
+fn a_manual_retry_keeps_the_bounds_of_a_waiting_job_and_drops_those_of_a_finalized_one() {
+    let mut job = bounded();
+    job.redrive(at(5));
+    assert_eq!((job.start_by, job.end_by), (Some(at(15)), Some(at(30))));
+    job.expire(at(15));
+    job.redrive(at(16));
+    assert_eq!((job.state, job.expires_at()), (JobState::Available, None));
+}

@@ -246,3 +246,24 @@ fn a_share_is_large_by_what_it_has_on_the_host_that_claims() {
     assert_eq!(claimed(&mut fixture, other, 2), 2, "it has nothing else there");
     assert_eq!(claimed(&mut fixture, one, 2), 0);
 }
+
+#[test]
+fn a_lane_whose_first_jobs_expire_keeps_its_turn() {
+    let mut fixture = Fixture::new();
+    for (n, lane) in [(1, "b"), (2, "a"), (3, "a")] {
+        fixture.add(n, lane, 1, 0);
+    }
+    for n in [2, 3] {
+        fixture.queue.change(id(n), |slot| slot.entry.lifecycle.end_by = Some(at(5)));
+    }
+    assert_eq!(fixture.claim_beside(1, 5, 0), [1]);
+    for (n, lane, priority) in [(6, "a", 4), (4, "c", 1), (5, "a", 1)] {
+        fixture.add(n, lane, priority, 5);
+    }
+    fixture.queue.read_clocks(at(5), at(5));
+    assert_eq!(fixture.queue.over(9), [id(2), id(3)]);
+    for n in [2, 3] {
+        fixture.queue.expire(id(n), at(5));
+    }
+    assert_eq!(fixture.claim_beside(1, 500, 5), [5]);
+}

@@ -98,3 +98,27 @@ impl Assignment {
 pub(in super::super) fn value_bytes(grants: &Grants) -> u64 {
     grants.key_value.map_or(0, |grant| grant.bytes.min(MAX_VALUE_BYTES as u64))
 }
+
+#[cfg(test)]
+mod tests {
+    use jobwright_core::plugin::Digest;
+    use jobwright_core::retry::{Backoff, Curve};
+
+    use super::*;
+
+    #[test]
+    fn every_back_off_reaches_the_runner() {
+        for curve in [
+            Curve::Polynomial,
+            Curve::Exponential { first_ms: 1_000, factor: 1.5 },
+            Curve::Fixed { wait_ms: u64::MAX },
+            Curve::List { waits_ms: vec![1, 2] },
+        ] {
+            let backoff = Backoff { max_ms: Some(5), ..Backoff::of(curve) };
+            let (plugin, version) = ("p".parse().unwrap(), "1.0.0".parse().unwrap());
+            let spec = JobSpec { backoff, ..JobSpec::new(plugin, version, Digest::of(b"")) };
+            let sent = rmp_serde::to_vec_named(&spec).unwrap();
+            assert_eq!(rmp_serde::from_slice::<JobSpec>(&sent).unwrap(), spec);
+        }
+    }
+}

@@ -50,9 +50,9 @@ macro_rules! columns {
 macro_rules! move_with {
     ($output:expr) => {
         concat!(
-            "INSERT OR FAIL INTO history (position, seq, ",
+            "INSERT OR FAIL INTO history (position, seq, start_by, end_by, ",
             columns!(),
-            ") SELECT ?1, seq, ",
+            ") SELECT ?1, seq, start_by, end_by, ",
             carried!(),
             ", coalesce(?3, attempts), coalesce(?4, progress), ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, \
              ?13, ?14, ?15, ?16, ?17, ",
@@ -68,7 +68,7 @@ const MOVE: &str = move_with!(output!());
 /// Moves a job with a new output.
 const MOVE_WITH_OUTPUT: &str = move_with!("?18, ?19, ?20, ?21");
 
-/// Moves a finalized job back to `job`.
+/// Moves a finalized job back to `job`, without the bounds on its time.
 const REVIVE: &str = concat!(
     "INSERT INTO job (seq, position, ",
     columns!(),
@@ -190,9 +190,9 @@ impl Cursors {
             let expired = found.into_iter().take_while(move |(_, ended)| *ended < micros(before));
             expired.map(|(job, _)| job)
         };
-        let discarded = first(db, DISCARDED, 0, most)?;
+        let discarded = first(db, FAILED, 0, most)?;
         let mut expired: Vec<_> = of(discarded, retention.discarded_before).collect();
-        let others = first(db, NOT_DISCARDED, self.completed, most - expired.len())?;
+        let others = first(db, NOT_FAILED, self.completed, most - expired.len())?;
         let others: Vec<_> = of(others, retention.completed_before).collect();
         self.completed = last_position(&others).unwrap_or(self.completed);
         expired.extend(others);
@@ -216,11 +216,11 @@ impl Cursors {
     }
 }
 
-/// Discarded jobs, by the number of their state in `rows::state`. An index has these.
-const DISCARDED: &str = "state = 3";
+/// Discarded and expired jobs, by the numbers of their states in `rows::state`. An index has these.
+const FAILED: &str = "state IN (3, 5)";
 
 /// The others.
-const NOT_DISCARDED: &str = "state <> 3";
+const NOT_FAILED: &str = "state NOT IN (3, 5)";
 
 /// The first jobs behind the position `after` for which `condition` holds, at most `most`, and when each ended.
 fn first(

@@ -77,6 +77,7 @@ pub(super) fn insert(db: &Connection, new: &NewRow<'_>) -> Result<()> {
         job.payload.content_type,
         inline,
     ])?;
+    set_bounds(db, at.row, lifecycle)?;
     if inline.is_none() {
         let payload = params![at.row.cast_signed(), job.payload.content_type, bytes];
         db.prepare_cached("INSERT INTO payload VALUES (?1, ?2, ?3)")?.execute(payload)?;
@@ -130,6 +131,7 @@ fn payload(db: &Connection, at: u64) -> Result<Payload> {
 pub(super) fn update(db: &Connection, change: &RowChange<'_>, held_by: Option<i64>) -> Result<()> {
     let at = change.row.cast_signed();
     set_lifecycle(db, change, held_by)?;
+    set_bounds(db, change.row, change.lifecycle)?;
     if let Some(attempts) = attempts(db, change)? {
         let sql = "UPDATE job SET attempts = ?2 WHERE seq = ?1";
         db.prepare_cached(sql)?.execute(params![at, attempts])?;
@@ -145,6 +147,16 @@ pub(super) fn update(db: &Connection, change: &RowChange<'_>, held_by: Option<i6
                    WHERE seq = ?1";
         let row = params![at, output.kind, output.bytes, output.attempt, output.inline];
         db.prepare_cached(sql)?.execute(row)?;
+    }
+    Ok(())
+}
+
+/// Writes the bounds on the time of a job that has some.
+fn set_bounds(db: &Connection, row: u64, lifecycle: &Lifecycle) -> Result<()> {
+    let (start_by, end_by) = (lifecycle.start_by.map(micros), lifecycle.end_by.map(micros));
+    if start_by.or(end_by).is_some() {
+        let sql = "UPDATE job SET start_by = ?2, end_by = ?3 WHERE seq = ?1";
+        db.prepare_cached(sql)?.execute(params![row.cast_signed(), start_by, end_by])?;
     }
     Ok(())
 }
@@ -266,6 +278,10 @@ pub(super) fn take_over_times(db: &Connection, before: &HostRow, now: Timestamp)
     if ahead != 0 {
         let sql =
             "UPDATE job SET snoozed_since = snoozed_since + ?1 WHERE snoozed_since IS NOT NULL";
+        db.execute(sql, [ahead])?;
+        let sql = "UPDATE job SET end_by = end_by + ?1,
+                     start_by = CASE WHEN on_wall = 1 THEN start_by ELSE start_by + ?1 END
+                   WHERE start_by IS NOT NULL OR end_by IS NOT NULL";
         db.execute(sql, [ahead])?;
     }
     // Of what was due, the order matters only.
