@@ -160,7 +160,6 @@ forward! {
         cancel_covered(hold: Hold, now: Timestamp, most: usize) -> Vec<(JobId, CancelRequest)>;
         redrive(id: JobId, now: Timestamp) -> Option<Redriven>;
         reclaim_expired(now: Timestamp, most: usize) -> Vec<JobId>;
-        expire(now: Timestamp, most: usize) -> usize;
         prune(retention: Retention, most: usize) -> usize;
     }
     {

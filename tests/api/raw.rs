@@ -41,13 +41,13 @@ async fn every_option_can_be_given_in_the_query() -> anyhow::Result<()> {
     let query = "plugin=p%401&queue=slow&priority=1&max_attempts=3&delay_ms=5000&arg=-x&arg=a+b%26\
                  &tag=blue&tag=red&env.N=5&env.EMPTY=&deterministic=true&limits.fuel=unlimited\
                  &limits.timeout_ms=9000&retry_on=failed,fuel&backoff.kind=list\
-                 &backoff.waits_ms=1000,60000&backoff.jitter_percent=0";
+                 &backoff.waits_ms=1000,60000&backoff.jitter_percent=0&ttl_ms=60000&deadline_ms=90000";
     let job = post(&fixture.host, &format!("/v1/jobs?{query}"), "payload").await?.ok(202)?;
     let expected = json!({
         "plugin": "p@1.0.0", "queue": "slow", "priority": 1, "max_attempts": 3,
         "state": "scheduled", "args": ["-x", "a b&"], "tags": ["blue", "red"],
         "env": { "N": "5", "EMPTY": "" }, "deterministic": true,
-        "retry_on": ["failed", "fuel"],
+        "retry_on": ["failed", "fuel"], "ttl_ms": 60_000, "deadline_ms": 90_000,
         "backoff": { "kind": "list", "waits_ms": [1000, 60_000], "jitter_percent": 0 },
     });
     for (name, value) in expected.as_object().into_iter().flatten() {

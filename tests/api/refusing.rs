@@ -142,6 +142,7 @@ async fn every_field_has_its_bounds() -> anyhow::Result<()> {
         ("ttl_ms", json!("5m")),
         ("ttl_ms", json!(31_622_400_001_u64)),
         ("deadline_ms", json!(0)),
+        ("deadline_ms", json!("1h")),
         ("deadline_ms", json!(31_622_400_001_u64)),
         ("delay_ms", json!(u64::MAX)),
         ("scheduled_at", json!("tomorrow")),

@@ -14,6 +14,7 @@ pub(super) fn trials() -> Vec<Trial> {
     tests![
         the_id_is_printed_before_the_wait_and_a_signal_says_that_the_job_continues,
         a_failed_attempt_is_reported_with_the_time_of_the_next,
+        a_job_that_expires_ends_the_wait_and_is_listed_and_retried_by_its_state,
     ]
 }
 
@@ -59,5 +60,26 @@ async fn a_failed_attempt_is_reported_with_the_time_of_the_next() -> anyhow::Res
         notes.contains("attempt 1 failed: ") && notes.contains("; next attempt at 2"),
         "{notes}"
     );
+    Ok(())
+}
+
+async fn a_job_that_expires_ends_the_wait_and_is_listed_and_retried_by_its_state()
+-> anyhow::Result<()> {
+    let shell = Shell::new().await?;
+    shell.text("plugin push echo.wasm").await?;
+    shell.text("queue pause default").await?;
+    let submit = "job submit echo --data hi --ttl 50ms --deadline 1h --wait";
+    let output = shell.command(submit)?.output().await?;
+    let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+    ensure!(output.status.code() == Some(3), "{shown}");
+    ensure!(shown.contains("state         expired"), "{shown}");
+    let bounds = shown.lines().filter(|line| line.ends_with(", which ended the job"));
+    ensure!(bounds.count() == 1 && shown.contains("\ndeadline_at   20"), "{shown}");
+    let listed = shell.json("job list --state expired").await?;
+    ensure!(listed.as_array().is_some_and(|jobs| jobs.len() == 1), "{listed}");
+    assert_eq!(shell.text("job retry --state expired --yes").await?, "retried 1 job\n");
+    shell.text("queue resume default").await?;
+    let id = listed[0]["id"].as_str().context("an id")?;
+    ensure!(shell.text(&format!("job wait {id}")).await?.contains("completed"));
     Ok(())
 }

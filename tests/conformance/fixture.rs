@@ -194,6 +194,18 @@ impl Fixture {
         self.claim_up_to(1, now).await?.pop().context("nothing to claim")
     }
 
+    /// How many jobs a claim at `now` ends because their time is over.
+    pub(crate) async fn ends(&self, now: Timestamp) -> anyhow::Result<usize> {
+        let before = self.out_of_time(now).await?;
+        self.store.claim(want(0, now), now).await?;
+        Ok(self.out_of_time(now).await? - before)
+    }
+
+    async fn out_of_time(&self, now: Timestamp) -> anyhow::Result<usize> {
+        let jobs = self.walk(JobFilter::default(), 100, now).await?;
+        Ok(jobs.iter().filter(|job| job.lifecycle.ended_by().is_some()).count())
+    }
+
     /// The ids of all jobs that can be claimed, in their order.
     pub(crate) async fn claim_all(&self, now: Timestamp) -> anyhow::Result<Vec<JobId>> {
         let leased = self.claim_up_to(usize::MAX, now).await?;

@@ -185,9 +185,6 @@ impl Pair {
             Step::Reclaim { most } => {
                 self.both(async |s| s.reclaim_expired(now, *most).await).await?;
             }
-            Step::Expire { most } => {
-                self.both(async |s| s.expire(now, *most).await).await?;
-            }
             Step::Pause { queue, paused } => {
                 self.both(async |s| {
                     s.set_held(paused_queue(queue), paused.then(Default::default)).await

@@ -40,9 +40,6 @@ pub(super) enum Step {
     Reclaim {
         most: usize,
     },
-    Expire {
-        most: usize,
-    },
     Pause {
         queue: QueueName,
         paused: bool,
@@ -153,7 +150,6 @@ fn step() -> impl Strategy<Value = Step> {
         3 => any::<usize>().prop_map(Step::Cancel),
         5 => any::<usize>().prop_map(Step::Redrive),
         3 => (0_usize..4).prop_map(|most| Step::Reclaim { most }),
-        2 => (0_usize..4).prop_map(|most| Step::Expire { most }),
         2 => (queue(), any::<bool>())
             .prop_map(|(queue, paused)| Step::Pause { queue: named(queue), paused }),
         1 => span().prop_map(|age_ms| Step::Prune { age_ms }),

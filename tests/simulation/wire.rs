@@ -190,11 +190,6 @@ impl JobStore for Wire {
         Ok(ids)
     }
 
-    async fn expire(&self, now: Timestamp, most: usize) -> Result<usize, StoreError> {
-        self.there().await?;
-        self.world.at_once(self.world.store().expire(now, most))
-    }
-
     async fn prune(&self, retention: Retention, most: usize) -> Result<usize, StoreError> {
         self.there().await?;
         self.world.at_once(self.world.store().prune(retention, most))

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 /// A point in time, to the microsecond (what the stores keep).
 pub type Timestamp = jiff::Timestamp;
 
-/// How far ahead a job may be scheduled, and the longest wait between two attempts.
+/// How far ahead a job may be scheduled, and the longest wait between two attempts, before jitter.
 pub const MAX_DELAY: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// The present time, and waiting for a time. Tests set it.

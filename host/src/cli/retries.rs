@@ -27,7 +27,7 @@ pub(super) struct RetryOptions {
     /// How far waits are spread to both sides, in percent [default: 20].
     #[arg(long, value_name = "PERCENT", requires = "backoff", help_heading = RETRIES)]
     backoff_jitter: Option<u8>,
-    /// The longest wait, such as 1h [default: 6h for polynomial and exponential, else none].
+    /// The longest wait before jitter, such as 1h [default: 6h for polynomial and exponential, else none].
     #[arg(long, value_name = "TIME", requires = "backoff", value_parser = parse_duration, help_heading = RETRIES)]
     backoff_max: Option<Duration>,
 }

@@ -42,7 +42,6 @@ impl Dispatcher {
         let now = self.parts.clock.now();
         if self.renew(now).await && no_claim.is_ok() {
             self.reap(now).await;
-            self.expire(now).await;
         }
     }
 

@@ -5,6 +5,7 @@
 //! | [`claims`] | the claim loop |
 //! | [`outlook`] | when the loop claims |
 //! | [`worker`] | an attempt, from its claim to its verdict |
+//! | [`deadline`] | the deadline of a job, which cuts its attempts |
 //! | [`in_flight`] | the attempts in flight, and stopping them |
 //! | [`heartbeat`] | renewing leases; saving logs, progress and checkpoints |
 //! | [`reaper`] | reclaiming expired leases; removing finalized jobs after their retention |
@@ -12,6 +13,7 @@
 //! An attempt begins when a claim finds a job for which there is a permit of `slots` and enough of `memory`.
 
 mod claims;
+mod deadline;
 pub mod heartbeat;
 mod in_flight;
 mod outlook;
@@ -72,7 +74,7 @@ pub struct DispatchSettings {
 pub struct RetentionSettings {
     /// Of completed and cancelled jobs.
     pub completed: Duration,
-    /// Of discarded jobs.
+    /// Of discarded and expired jobs.
     pub discarded: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! Reclaims the leases of dead and stalled hosts, ends jobs whose time is over, and removes finalized jobs after their retention.
+//! Reclaims the leases of dead and stalled hosts, and removes finalized jobs after their retention.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,21 +26,6 @@ impl Dispatcher {
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot reclaim expired leases");
-                    return;
-                }
-            }
-        }
-    }
-
-    /// Ends waiting jobs whose time to live or deadline is over at `now`. Claims do this too, but none are made
-    /// while all slots are in use.
-    pub(super) async fn expire(&self, now: Timestamp) {
-        loop {
-            match self.parts.store.expire(now, BATCH).await {
-                Ok(BATCH) => {}
-                Ok(_) => return,
-                Err(error) => {
-                    tracing::warn!(%error, "cannot end jobs whose time is over");
                     return;
                 }
             }

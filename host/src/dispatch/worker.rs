@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jobwright_core::attempt::{Attempt, AttemptRecord, Lease, Start};
-use jobwright_core::clock::{Timestamp, after, until};
+use jobwright_core::clock::{after, until};
 use jobwright_core::grant::Grants;
 use jobwright_core::hold::JobLabels;
-use jobwright_core::job::{Job, Lifecycle, Payload};
-use jobwright_core::limits::{Limit, Limits};
+use jobwright_core::job::{Job, Payload};
+use jobwright_core::limits::Limits;
 use jobwright_core::log::{LogBuffer, LogSnapshot};
 use jobwright_core::outcome::{AttemptError, Outcome, OutcomeKind, Usage, millis};
 use jobwright_core::report::ProgressReporter;
@@ -18,8 +18,8 @@ use jobwright_core::services::Capabilities;
 use jobwright_core::store::{Finish, Finished, Leased};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::Dispatcher;
 use super::in_flight::{Enlisted, Running, Traces};
+use super::{Dispatcher, deadline};
 use crate::parts::in_time;
 
 /// The pause before a verdict is written again after an error of the store.
@@ -72,7 +72,7 @@ impl Dispatcher {
     /// Adds an attempt to those in flight.
     fn enlist(&self, leased: Leased) -> Begun {
         let Leased { lease, job, payload, checkpoint } = leased;
-        let limits = self.limits_of(&job);
+        let limits = job.spec.limits.under(&self.settings.ceiling);
         let log = Arc::new(LogBuffer::new(limits.log_bytes));
         let resumed = checkpoint.is_some();
         let report = Arc::new(ProgressReporter::new(checkpoint, limits.checkpoint_bytes));
@@ -84,23 +84,18 @@ impl Dispatcher {
         Begun { lease, job, payload, limits, traces, resumed, signal, enlisted }
     }
 
-    /// The limits of an attempt at `job`: under the present ceilings, and within its deadline.
-    fn limits_of(&self, job: &Job) -> Limits {
-        let limits = job.spec.limits.under(&self.settings.ceiling);
-        let Some(end_by) = job.lifecycle.end_by else { return limits };
-        let left = until(self.parts.clock.now(), end_by).as_millis();
-        let left = u64::try_from(left).unwrap_or(u64::MAX).max(1);
-        Limits { timeout_ms: limits.timeout_ms.min(left), ..limits }
-    }
-
     /// Runs an attempt, and records how it ended.
     async fn attempt(self: Arc<Self>, begun: Begun, permits: Permits) {
         let Begun { lease, job, payload, limits, traces, resumed, signal, enlisted } = begun;
         let opened = self.open(&job, &traces.log, &signal).await;
         let grants = opened.as_ref().map(|granted| granted.grants.clone()).unwrap_or_default();
         let start = self.start_of(&job, lease.attempt, &grants);
+        let limits = deadline::cut(&job, limits, self.parts.clock.now());
         let (ended, start) = match opened {
             Err(outcome) => (Ended::new(outcome, Usage::default()), None),
+            Ok(_) if limits.timeout_ms == 0 => {
+                (Ended::new(deadline::out_of_time(), Usage::default()), None)
+            }
             Ok(granted) => {
                 let (job, log, report) = (job.clone(), traces.log.clone(), traces.report.clone());
                 let attempt = Attempt { job, limits, payload, log, report, granted, start };
@@ -161,9 +156,11 @@ impl Dispatcher {
         let queued = until(lifecycle.scheduled_at, lifecycle.attempted_at.unwrap_or_default());
         ended.usage.queue_ms = millis(queued);
         let now = self.parts.clock.now();
-        name_deadline(&mut ended.outcome, lifecycle, now);
+        let allowed = job.spec.limits.under(&self.settings.ceiling);
+        let at_deadline = deadline::verdict(job, &mut ended.outcome, limits, &allowed);
         ended.outcome = retry::settle(lifecycle, &job.spec.backoff, ended.outcome, now);
-        let verdict = retry::decide(job, &ended.outcome, now, (self.random.jitter)());
+        let decide = || retry::decide(job, &ended.outcome, now, (self.random.jitter)());
+        let verdict = at_deadline.unwrap_or_else(decide);
         let record = AttemptRecord {
             start: *start,
             resumed: *resumed,
@@ -216,19 +213,5 @@ impl Dispatcher {
         if let Err(error) = self.parts.store.save_log(lease.job, lease.attempt, log).await {
             tracing::warn!(job = %lease.job, %error, "cannot store the log of an attempt");
         }
-    }
-}
-
-/// Names the deadline of the job, if that and not the time limit of the attempt was reached.
-fn name_deadline(outcome: &mut Outcome, lifecycle: &Lifecycle, now: Timestamp) {
-    if let Outcome::LimitExceeded { limit: Limit::Time, error } = outcome
-        && lifecycle.end_by.is_some_and(|end| end <= now)
-    {
-        let message = "reached the deadline of the job, before the time limit of the attempt";
-        *error = AttemptError {
-            message: message.to_owned(),
-            code: "deadline".to_owned(),
-            ..error.clone()
-        };
     }
 }

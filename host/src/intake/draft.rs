@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use jobwright_core::clock::{MAX_DELAY, Timestamp, after};
+use jobwright_core::clock::{MAX_DELAY, Timestamp, after, until};
 use jobwright_core::command::CommandInput;
 use jobwright_core::job::{JobSpec, Payload, Priority, QueueName};
 use jobwright_core::limits::{InvalidLimit, LimitPolicy, Limits, LimitsRequest};
@@ -217,9 +217,15 @@ impl JobOptions {
                 FieldFault::new(field, format!("expected 1 to {most} ms, got `{ms}`"))
             })
             .collect();
-        let deadline = self.deadline_ms.map(|ms| after(now, Duration::from_millis(ms)));
-        if deadline.is_some_and(|deadline| deadline <= self.due.time(now)) && faults.is_empty() {
-            faults.push(FieldFault::new("deadline_ms", "ends before the job becomes due"));
+        let due_ms = until(now, self.due.time(now)).as_millis();
+        if let Some(ms) =
+            self.deadline_ms.filter(|ms| u128::from(*ms) <= due_ms && faults.is_empty())
+        {
+            let message = format!(
+                "`{ms}` is too small: the job is due in {due_ms} ms, and the deadline counts from its \
+                 submission"
+            );
+            faults.push(FieldFault::new("deadline_ms", message));
         }
         faults
     }

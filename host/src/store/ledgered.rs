@@ -201,11 +201,6 @@ impl<E: Engine> JobStore for Ledgered<E> {
         self.engine.run(Effect::Synced, 0, step).await
     }
 
-    async fn expire(&self, now: Timestamp, most: usize) -> Result<usize, StoreError> {
-        let step = move |ledger: &mut Ledger<_>| ledger.expire(now, most);
-        self.engine.run(Effect::Synced, 0, step).await
-    }
-
     async fn prune(&self, retention: Retention, most: usize) -> Result<usize, StoreError> {
         let step = move |ledger: &mut Ledger<_>| ledger.prune(&retention, most);
         let (count, gone) = self.engine.run(Effect::Synced, 0, step).await?;

@@ -1,4 +1,4 @@
-//! One line of the log for each job that failed for good.
+//! One line of the log for each job that failed for good or expired.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -64,7 +64,10 @@ fn log(waiting: &Receiver<JobEvent>, lost: &AtomicU64) {
         write(&job);
         let lost = lost.swap(0, Ordering::Relaxed);
         if lost > 0 {
-            tracing::warn!(lost, "the log is too slow: some lines of discarded jobs are missing");
+            tracing::warn!(
+                lost,
+                "the log is too slow: some lines of discarded and expired jobs are missing"
+            );
         }
     }
 }
@@ -80,17 +83,21 @@ fn discarded(changes: &[Change]) -> impl Iterator<Item = &JobEvent> {
         Event::Hold(..) | Event::Tenant(_) => None,
     });
     jobs.filter(|job| {
-        matches!(job.transition, Transition::Finalized { state: JobState::Discarded, .. })
+        matches!(
+            job.transition,
+            Transition::Finalized { state: JobState::Discarded | JobState::Expired, .. }
+        )
     })
 }
 
 fn write(job: &JobEvent) {
-    let Transition::Finalized { error, .. } = &job.transition else { return };
+    let Transition::Finalized { state, error } = &job.transition else { return };
+    let event = if *state == JobState::Expired { "job_expired" } else { "job_discarded" };
     let error = error.as_ref();
     let code = error.map_or("none", |error| error.code.as_str());
     let message = error.map_or("no attempt has an error", |error| error.message.as_str());
     tracing::info!(
-        event = "job_discarded",
+        event,
         job = %job.job,
         plugin = %format_args!("{}@{}", job.labels.plugin, job.labels.version),
         tenant = %job.labels.tenant,

@@ -256,14 +256,14 @@ async fn the_bounds_on_the_time_of_a_job_survive_reopen(mut store: Fixture) -> a
         let lifecycle = store.job(due).await?.lifecycle;
         let bounds = (lifecycle.start_by, lifecycle.end_by);
         assert_eq!(bounds, (Some(at(now + 10)), Some(at(now + 20))), "set by {set} s");
-        assert_eq!(store.expire(at(now + 9), 9).await?, 0);
-        assert_eq!(store.expire(at(now + 10), 9).await?, 1);
+        assert_eq!(store.ends(at(now + 9)).await?, 0);
+        assert_eq!(store.ends(at(now + 10)).await?, 1);
         assert_eq!(store.state(due).await?, JobState::Expired);
         store.claim(want(0, at(now + 50)), at(now + 50)).await?;
         assert_eq!(store.job(later).await?.lifecycle.start_by, Some(at(now + 60)));
         store = store.reopen(at(now + 55))?;
-        assert_eq!(store.expire(at(now + 59), 9).await?, 0);
-        assert_eq!(store.expire(at(now + 60), 9).await?, 1);
+        assert_eq!(store.ends(at(now + 59)).await?, 0);
+        assert_eq!(store.ends(at(now + 60)).await?, 1);
         now += 100;
     }
     Ok(())

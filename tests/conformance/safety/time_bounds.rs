@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use jobwright_core::change::{Event, Transition};
 use jobwright_core::clock::Timestamp;
+use jobwright_core::hold::HoldNote;
 use jobwright_core::job::{JobState, NewJob, TimeBound, Verdict};
 use jobwright_core::store::Retention;
 
-use crate::conformance::drafts::{Draft as _, at, job};
+use crate::conformance::drafts::{Draft as _, at, job, paused};
 use crate::conformance::fixture::{Fixture, want};
 use crate::conformance::laws;
 
@@ -15,7 +16,8 @@ laws![
     a_job_that_did_not_start_in_time_expires_and_is_never_claimed,
     a_job_that_started_in_time_does_not_expire,
     a_time_to_live_begins_when_the_job_is_due,
-    a_claim_ends_jobs_whose_time_is_over,
+    a_claim_begins_no_job_whose_time_is_over,
+    a_job_under_a_hold_expires,
     a_claim_that_cannot_end_all_of_them_begins_none,
     a_deadline_ends_a_job_that_waits_for_a_retry,
     a_retry_or_snooze_behind_the_deadline_ends_the_job_at_once,
@@ -38,13 +40,13 @@ async fn a_job_that_did_not_start_in_time_expires_and_is_never_claimed(
     store: Fixture,
 ) -> anyhow::Result<()> {
     let id = store.accept(bounded(Some(10), None), at(0)).await?;
-    assert_eq!(store.expire(at(9), 9).await?, 0);
+    assert_eq!(store.ends(at(9)).await?, 0);
     assert_eq!(store.state(id).await?, JobState::Available);
-    assert_eq!(store.expire(at(10), 9).await?, 1);
+    assert_eq!(store.ends(at(10)).await?, 1);
     let lifecycle = store.job(id).await?.lifecycle;
     assert_eq!((lifecycle.state, lifecycle.finalized_at), (JobState::Expired, Some(at(10))));
     assert_eq!(lifecycle.ended_by(), Some(TimeBound::Ttl));
-    assert_eq!(store.expire(at(99), 9).await?, 0);
+    assert_eq!(store.ends(at(99)).await?, 0);
     assert_eq!(store.claim_all(at(99)).await?, []);
     Ok(())
 }
@@ -52,27 +54,40 @@ async fn a_job_that_did_not_start_in_time_expires_and_is_never_claimed(
 async fn a_job_that_started_in_time_does_not_expire(store: Fixture) -> anyhow::Result<()> {
     let id = store.accept(bounded(Some(10), None), at(0)).await?;
     let leased = store.claim_one(at(9)).await?;
-    assert_eq!(store.expire(at(50), 9).await?, 0);
+    assert_eq!(store.ends(at(50)).await?, 0);
     store.finish_with(&leased, Verdict::Retry { at: at(60) }, at(50)).await?;
-    assert_eq!(store.expire(at(99), 9).await?, 0);
+    assert_eq!(store.ends(at(99)).await?, 0);
     assert_eq!(store.claim_one(at(99)).await?.job.id, id);
     Ok(())
 }
 
 async fn a_time_to_live_begins_when_the_job_is_due(store: Fixture) -> anyhow::Result<()> {
     let id = store.accept(bounded(Some(10), None).due(at(100)), at(0)).await?;
-    assert_eq!(store.expire(at(109), 9).await?, 0);
+    assert_eq!(store.ends(at(109)).await?, 0);
     assert_eq!(store.job(id).await?.lifecycle.start_by, Some(at(110)));
-    assert_eq!(store.expire(at(110), 9).await?, 1);
+    assert_eq!(store.ends(at(110)).await?, 1);
     assert_eq!(store.state(id).await?, JobState::Expired);
     Ok(())
 }
 
-async fn a_claim_ends_jobs_whose_time_is_over(store: Fixture) -> anyhow::Result<()> {
-    let late = store.accept(bounded(Some(10), None), at(0)).await?;
-    let timely = store.accept(bounded(Some(11), None), at(0)).await?;
-    assert_eq!(store.claim_one(at(10)).await?.job.id, timely);
-    assert_eq!(store.state(late).await?, JobState::Expired);
+async fn a_claim_begins_no_job_whose_time_is_over(store: Fixture) -> anyhow::Result<()> {
+    for (late, in_time) in [
+        (bounded(Some(10), None), bounded(Some(11), None)),
+        (bounded(None, Some(10)), bounded(None, Some(11))),
+    ] {
+        let late = store.accept(late, at(0)).await?;
+        let in_time = store.accept(in_time, at(0)).await?;
+        assert_eq!(store.claim_all(at(10)).await?, [in_time]);
+        assert_eq!(store.state(late).await?, JobState::Expired);
+    }
+    Ok(())
+}
+
+async fn a_job_under_a_hold_expires(store: Fixture) -> anyhow::Result<()> {
+    let id = store.accept(bounded(Some(10), None), at(0)).await?;
+    store.set_held(paused("default"), Some(HoldNote::default())).await?;
+    assert_eq!(store.ends(at(10)).await?, 1);
+    assert_eq!(store.state(id).await?, JobState::Expired);
     Ok(())
 }
 
@@ -93,12 +108,12 @@ async fn a_deadline_ends_a_job_that_waits_for_a_retry(store: Fixture) -> anyhow:
     let leased = store.claim_one(at(1)).await?;
     store.finish_with(&leased, Verdict::Retry { at: at(29) }, at(2)).await?;
     assert_eq!(store.state(id).await?, JobState::Available);
-    assert_eq!(store.expire(at(30), 9).await?, 1);
+    assert_eq!(store.ends(at(30)).await?, 1);
     let lifecycle = store.job(id).await?.lifecycle;
     assert_eq!(lifecycle.state, JobState::Discarded, "it was tried");
     assert_eq!(lifecycle.ended_by(), Some(TimeBound::Deadline));
     let untried = store.accept(bounded(None, Some(30)), at(30)).await?;
-    assert_eq!(store.expire(at(60), 9).await?, 1);
+    assert_eq!(store.ends(at(60)).await?, 1);
     let lifecycle = store.job(untried).await?.lifecycle;
     let expected = (JobState::Expired, Some(TimeBound::Deadline));
     assert_eq!((lifecycle.state, lifecycle.ended_by()), expected);
@@ -122,7 +137,7 @@ async fn a_retry_or_snooze_behind_the_deadline_ends_the_job_at_once(
 async fn a_deadline_does_not_end_a_running_job(store: Fixture) -> anyhow::Result<()> {
     let id = store.accept(bounded(Some(10), Some(20)), at(0)).await?;
     let leased = store.claim_one(at(1)).await?;
-    assert_eq!(store.expire(at(25), 9).await?, 0);
+    assert_eq!(store.ends(at(25)).await?, 0);
     store.finish_with(&leased, Verdict::Complete, at(25)).await?;
     let lifecycle = store.job(id).await?.lifecycle;
     assert_eq!((lifecycle.state, lifecycle.ended_by()), (JobState::Completed, None));
@@ -131,11 +146,11 @@ async fn a_deadline_does_not_end_a_running_job(store: Fixture) -> anyhow::Result
 
 async fn a_job_that_is_retried_by_hand_has_no_bounds(store: Fixture) -> anyhow::Result<()> {
     let id = store.accept(bounded(Some(10), Some(20)), at(0)).await?;
-    assert_eq!(store.expire(at(10), 9).await?, 1);
+    assert_eq!(store.ends(at(10)).await?, 1);
     store.redrive(id, at(50)).await?;
     let lifecycle = store.job(id).await?.lifecycle;
     assert_eq!((lifecycle.start_by, lifecycle.end_by), (None, None));
-    assert_eq!(store.expire(at(99), 9).await?, 0);
+    assert_eq!(store.ends(at(99)).await?, 0);
     assert_eq!(store.claim_one(at(99)).await?.job.id, id);
     Ok(())
 }
@@ -154,7 +169,7 @@ async fn the_next_end_is_a_time_to_claim_again(store: Fixture) -> anyhow::Result
 
 async fn expired_jobs_are_kept_as_long_as_discarded_ones(store: Fixture) -> anyhow::Result<()> {
     let id = store.accept(bounded(Some(10), None), at(0)).await?;
-    store.expire(at(10), 9).await?;
+    store.ends(at(10)).await?;
     let retention = |completed: Timestamp, discarded: Timestamp| Retention {
         completed_before: completed,
         discarded_before: discarded,
@@ -169,7 +184,7 @@ async fn expired_jobs_are_kept_as_long_as_discarded_ones(store: Fixture) -> anyh
 async fn subscribers_learn_which_bound_ended_a_job(store: Fixture) -> anyhow::Result<()> {
     let mut changes = store.changes().subscribe();
     store.accept(bounded(Some(10), None), at(0)).await?;
-    store.expire(at(10), 9).await?;
+    store.ends(at(10)).await?;
     let mut errors = Vec::new();
     while errors.is_empty() {
         let change = changes.recv().await?;

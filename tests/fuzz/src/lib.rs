@@ -17,15 +17,15 @@ use jobwright::store::access::SqliteAccess;
 use jobwright::store::memory::MemoryStore;
 use jobwright::{JobParts, Parts, Subscribers};
 use jobwright_core::clock::Timestamp;
-use jobwright_core::job::{Job, JobId, JobSpec, Payload, Priority};
+use jobwright_core::job::{Job, JobId, JobSpec, Payload};
 use jobwright_core::limits::{Fuel, LimitPolicy};
 use jobwright_core::plugin::Inspection;
 use jobwright_core::registry::Upload;
 use jobwright_core::report::ProgressReporter;
 use jobwright_core::runtime::{Ended, Stop};
 use jobwright_core::{
-    Attempt, Backoff, Capabilities, Digest, Lifecycle, Limits, LogBuffer, PluginRegistry as _, RetryPolicy,
-    Runtime as _, Start, TenantName,
+    Attempt, Capabilities, Digest, Lifecycle, Limits, LogBuffer, PluginRegistry as _, Runtime as _,
+    Start,
 };
 use tempfile::TempDir;
 use tower::ServiceExt as _;

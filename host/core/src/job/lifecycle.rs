@@ -172,11 +172,12 @@ impl Lifecycle {
         !self.on_wall && self.scheduled_at <= now
     }
 
-    /// Notes that the time of a waiting job has come: it is due from now on, wherever the wall clock is
-    /// set.
-    pub fn falls_due(&mut self, now: Timestamp) {
+    /// Notes that the time of a waiting job came some time ago, `late`: it is due from now on, wherever the wall
+    /// clock is set, and its time to live has begun.
+    pub fn falls_due(&mut self, now: Timestamp, late: Duration) {
         if self.on_wall {
-            self.live_from(now);
+            // By the host's clock from now on.
+            self.live_from(now.checked_sub(late).unwrap_or(Timestamp::MIN));
         }
         (self.scheduled_at, self.on_wall) = (self.scheduled_at.min(now), false);
     }
@@ -340,8 +341,9 @@ impl Lifecycle {
 
     /// Lets the time to live begin at `due` instead of `scheduled_at`.
     fn live_from(&mut self, due: Timestamp) {
-        let ttl = self.start_by.map(|end| until(self.scheduled_at, end));
-        self.start_by = ttl.map(|ttl| after(due, ttl));
+        let untried = self.start_by.filter(|_| self.attempt == 0);
+        let Some(end) = untried else { return };
+        self.start_by = Some(after(due, until(self.scheduled_at, end)));
     }
 
     /// The answer to a redrive at `now`, if it has nothing to change: the job runs, or is due.
@@ -380,21 +382,29 @@ impl Lifecycle {
     /// Ends a waiting job whose time is over: it has expired if it was never tried, and failed otherwise.
     pub fn expire(&mut self, now: Timestamp) {
         debug_assert!(self.expires_at().is_some_and(|at| at <= now), "its time is not over");
-        let state = if self.attempt == 0 { JobState::Expired } else { JobState::Discarded };
-        self.finalize(state, now);
+        if self.attempt == 0 {
+            return self.finalize(JobState::Expired, now);
+        }
+        // As if its next attempt would begin now, see `ended_by`.
+        self.scheduled_at = self.scheduled_at.max(now);
+        self.finalize(JobState::Discarded, now);
     }
 
     /// Which bound on its time ended a finalized job, if one did.
     #[must_use]
     pub fn ended_by(&self) -> Option<TimeBound> {
-        let over = |bound: Option<Timestamp>, at: Timestamp| bound.is_some_and(|bound| bound <= at);
+        let over = |bound: Option<Timestamp>, at| bound.is_some_and(|end| end <= at);
         let finalized_at = self.finalized_at?;
         match self.state {
-            JobState::Expired if over(self.start_by, finalized_at) => Some(TimeBound::Ttl),
+            JobState::Expired if over(self.start_by, finalized_at) && !self.on_wall => {
+                Some(TimeBound::Ttl)
+            }
             JobState::Expired => Some(TimeBound::Deadline),
-            // It was over, or would have been at the next attempt.
-            JobState::Discarded => over(self.end_by, finalized_at.max(self.scheduled_at))
-                .then_some(TimeBound::Deadline),
+            // Its next attempt would have begun too late. If anything else discards a job, this is the time of
+            // its latest attempt.
+            JobState::Discarded => {
+                over(self.end_by, self.scheduled_at).then_some(TimeBound::Deadline)
+            }
             JobState::Available | JobState::Running | JobState::Completed | JobState::Cancelled => {
                 None
             }

@@ -20,7 +20,7 @@ impl<R: Rows> Ledger<R> {
         self.pass_time(now);
         // Before others expire, so that a lane whose jobs succeed each other keeps its turn.
         self.queue.read_clocks(now, want.wall);
-        self.expire(now, MOST_EXPIRED)?;
+        self.expire(MOST_EXPIRED)?;
         if self.queue.has_over() {
             return Ok(Claimed { leased: vec![], next_due: Some(now), more: true });
         }

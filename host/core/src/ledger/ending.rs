@@ -99,21 +99,17 @@ impl<R: Rows> Ledger<R> {
         Ok(expired)
     }
 
-    /// See [`JobStore::expire`](crate::store::JobStore::expire).
-    ///
-    /// # Errors
-    /// As the rows.
-    pub fn expire(&mut self, now: Timestamp, most: usize) -> Result<usize, R::Error> {
-        self.pass_time(now);
+    /// Ends at most `most` waiting jobs whose time to live or deadline is over.
+    pub(super) fn expire(&mut self, most: usize) -> Result<(), R::Error> {
         // The time to live of some of them begins only now.
         self.write_fallen_due()?;
         let over = self.queue.over(most);
-        for id in &over {
-            if let Some(standing) = self.queue.expire(*id, self.now) {
-                self.moved(*id, &standing, None)?;
+        for id in over {
+            if let Some(standing) = self.queue.expire(id, self.now) {
+                self.moved(id, &standing, None)?;
             }
         }
-        Ok(over.len())
+        Ok(())
     }
 
     /// Writes where a job stands after a transition, and the attempt that ended with it.

@@ -140,9 +140,11 @@ impl Queue {
 
     /// Moves the jobs that became due into their lanes.
     pub(super) fn look(&mut self, clocks: Clocks) {
-        self.clocks = clocks;
-        while let Some(Wait { id, on_wall, .. }) = self.future.first_due(clocks) {
-            self.change(id, |slot| slot.entry.lifecycle.falls_due(clocks.now));
+        let before = std::mem::replace(&mut self.clocks, clocks);
+        while let Some(wait) = self.future.first_due(clocks) {
+            let Wait { id, on_wall, .. } = wait;
+            let late = clocks.late(&wait, before);
+            self.change(id, |slot| slot.entry.lifecycle.falls_due(clocks.now, late));
             if on_wall {
                 self.fallen_due.push(id);
             }

@@ -5,10 +5,11 @@
 //! which may be corrected meanwhile.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use jiff::SignedDuration;
 
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, until};
 use crate::job::id::JobId;
 
 /// The readings of both clocks when the queue was last used.
@@ -47,6 +48,13 @@ impl Clocks {
     /// How far the wall clock was ahead of the host's when it was last read.
     pub(super) fn ahead(self) -> SignedDuration {
         self.ahead
+    }
+
+    /// How long ago the time of `wait` came, by the wall clock; but not before the clocks were last read: that
+    /// clock may have been set since.
+    pub(super) fn late(self, wait: &Wait, before: Self) -> Duration {
+        let by_wall = self.wall.map_or(Duration::ZERO, |wall| until(wait.at, wall));
+        by_wall.min(until(before.now, self.now))
     }
 
     /// Whether the time of `wait` is known to have come.

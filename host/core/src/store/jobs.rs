@@ -28,7 +28,8 @@ pub trait JobStore: Send + Sync + 'static {
     async fn enqueue(&self, jobs: Vec<NewJob>, now: Timestamp)
     -> Result<Vec<Enqueued>, StoreError>;
 
-    /// Begins attempts of a host at jobs that are due, in the order of [`Queue`](crate::queue::Queue).
+    /// Ends waiting jobs whose time to live or deadline is over, then begins attempts of a host at jobs that
+    /// are due, in the order of [`Queue`](crate::queue::Queue).
     async fn claim(&self, want: Claim, now: Timestamp) -> Result<Claimed, StoreError>;
 
     /// Extends leases; returns one renewal for each, in order. A lease that another host holds is lost.
@@ -69,10 +70,6 @@ pub trait JobStore: Send + Sync + 'static {
     /// Takes back at most `most` running jobs whose lease has expired; returns those that this finalized
     /// or made due.
     async fn reclaim_expired(&self, now: Timestamp, most: usize) -> Result<Vec<JobId>, StoreError>;
-
-    /// Ends at most `most` waiting jobs whose time to live or deadline is over; returns how many. A claim ends
-    /// them too before it begins others.
-    async fn expire(&self, now: Timestamp, most: usize) -> Result<usize, StoreError>;
 
     /// Removes at most `most` finalized jobs, and what belongs to them, that are older than their
     /// retention, and keys that have ended; returns how many jobs were removed.

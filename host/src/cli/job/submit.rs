@@ -77,10 +77,10 @@ pub(in crate::cli) struct Submit {
     /// The delay before the job can start, such as 10m [default: 0s].
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     delay: Option<Duration>,
-    /// Discard the job if its first attempt has not begun so long after it is due, such as 5m [default: none].
+    /// The job expires if its first attempt has not begun so long after it is due, such as 5m [default: none].
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     ttl: Option<Duration>,
-    /// Discard the job if it is not finalized so long after its submission, such as 1h [default: none].
+    /// The job fails if it is not finalized so long after its submission, such as 1h [default: none].
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     deadline: Option<Duration>,
     /// The number of failed attempts after which the job is discarded [default: 5].

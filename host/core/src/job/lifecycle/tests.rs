@@ -277,6 +277,10 @@ fn a_wait_that_would_reach_the_deadline_ends_the_job() {
     job.claim(at(11));
     job.finish(Verdict::Discard, at(12));
     assert_eq!(job.ended_by(), None, "it failed before its deadline");
+    let mut job = bounded();
+    job.claim(at(11));
+    job.finish(Verdict::Discard, at(31));
+    assert_eq!(job.ended_by(), None, "it failed for good, if late");
 }
 
 #[test]
@@ -284,10 +288,11 @@ fn a_time_to_live_begins_when_the_job_falls_due_wherever_the_wall_clock_is() {
     for now in [5, 10, 500] {
         let mut job = Lifecycle { on_wall: true, ..bounded() };
         assert_eq!(job.expires_at(), Some(at(30)), "the deadline alone");
-        job.falls_due(at(now));
-        assert_eq!(job.start_by, Some(at(now + 10)));
-        job.falls_due(at(now + 1));
-        assert_eq!(job.start_by, Some(at(now + 10)), "once");
+        let late = Duration::from_secs(3);
+        job.falls_due(at(now), late);
+        assert_eq!(job.start_by, Some(at(now + 7)));
+        job.falls_due(at(now + 1), late);
+        assert_eq!(job.start_by, Some(at(now + 7)), "once");
     }
 }
 

@@ -288,7 +288,8 @@ pub(super) fn take_over_times(db: &Connection, before: &HostRow, now: Timestamp)
     let sql = "UPDATE job SET scheduled_at = scheduled_at + ?1, on_wall = 1
                WHERE on_wall = 0 AND (scheduled_at > ?2 OR ?1 <> 0)";
     db.execute(sql, [ahead, alive_at])?;
-    let sql = "UPDATE job SET scheduled_at = min(scheduled_at, ?1), on_wall = 0
+    let sql = "UPDATE job SET scheduled_at = min(scheduled_at, ?1), on_wall = 0,
+                 start_by = min(start_by, ?1 + start_by - scheduled_at)
                WHERE scheduled_at <= max(?1, ?2) AND (on_wall = 1 OR scheduled_at > ?1)";
     db.execute(sql, [micros(now), alive_at.saturating_add(ahead)]).map(drop)
 }
