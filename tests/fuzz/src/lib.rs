@@ -25,7 +25,7 @@ use jobwright_core::report::ProgressReporter;
 use jobwright_core::runtime::{Ended, Stop};
 use jobwright_core::{
     Attempt, Capabilities, Digest, Lifecycle, Limits, LogBuffer, PluginRegistry as _, Runtime as _,
-    Start,
+    Start, TenantName,
 };
 use tempfile::TempDir;
 use tower::ServiceExt as _;
