@@ -40,7 +40,7 @@ impl Crowded {
     /// Many clients request `path` at the same time. Returns the first lines of the responses, and the
     /// peak growth of the host's memory meanwhile.
     async fn asked_for(&self, path: &str) -> anyhow::Result<(Vec<String>, u64)> {
-        let before = self.peak()?;
+        let before = self.host.peak_bytes()?;
         let mut waiting = vec![];
         for _ in 0..CLIENTS {
             let address = self.host.url().trim_start_matches("http://");
@@ -56,16 +56,7 @@ impl Crowded {
             soon(client.read_line(&mut line)).await??;
             lines.push(line.trim().to_owned());
         }
-        Ok((lines, self.peak()? - before))
-    }
-
-    /// The peak memory of the host.
-    fn peak(&self) -> anyhow::Result<u64> {
-        let id = self.host.id().context("it runs")?;
-        let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kib = line.and_then(|line| line.trim().split(' ').next()).context("it has a peak")?;
-        Ok(kib.parse::<u64>()? << 10)
+        Ok((lines, self.host.peak_bytes()?.saturating_sub(before)))
     }
 }
 

@@ -119,7 +119,7 @@ async fn memory_outside_of_the_guests_memory_counts_too() -> anyhow::Result<()> 
         "memory_bytes": 64 << 10, "output_bytes": 1, "log_bytes": 100, "checkpoint_bytes": 1,
     });
     let job = json!({ "plugin": "large", "limits": limits });
-    let before = peak(&host)?;
+    let before = host.peak_bytes()?;
     let mut ids = vec![];
     for _ in 0..64 {
         let job = http.post(format!("{url}/v1/jobs")).json(&job).send().await?;
@@ -141,18 +141,9 @@ async fn memory_outside_of_the_guests_memory_counts_too() -> anyhow::Result<()> 
     }
     let counts: Value = http.get(format!("{url}/v1/queues/default")).send().await?.json().await?;
     ensure!(counts["running"] == 10, "{counts}");
-    let grown = peak(&host)? - before;
+    let grown = host.peak_bytes()?.saturating_sub(before);
     ensure!(grown < BUDGET, "{} MiB for ten attempts", grown >> 20);
     Ok(())
-}
-
-/// The peak memory of a host.
-fn peak(host: &HostProcess) -> anyhow::Result<u64> {
-    let id = host.id().context("it runs")?;
-    let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib = line.and_then(|line| line.trim().split(' ').next()).context("it has a peak")?;
-    Ok(kib.parse::<u64>()? << 10)
 }
 
 async fn a_cancelled_attempt_is_told_to_stop() -> anyhow::Result<()> {

@@ -118,6 +118,16 @@ impl HostProcess {
         self.child.id()
     }
 
+    /// The peak of its resident memory, in bytes. A later reading can be a little lower: the kernel adds up the
+    /// counters of all processors only now and then.
+    pub fn peak_bytes(&self) -> anyhow::Result<u64> {
+        let id = self.id().context("it runs")?;
+        let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|line| line.trim().split(' ').next()).context("it has a peak")?;
+        Ok(kib.parse::<u64>()? << 10)
+    }
+
     /// Waits until the process has exited.
     pub async fn ended(mut self) -> anyhow::Result<std::process::ExitStatus> {
         Ok(self.child.wait().await?)

@@ -57,6 +57,8 @@ pub(super) fn draft(rng: &Rng, id: JobId, now: Timestamp) -> NewJob {
         priority: Priority::try_from(rng.between(1, 4) as u8).unwrap_or_default(),
         max_attempts: rng.between(1, 4) as u16,
         limits: Limits { memory_bytes: shares * SHARE, timeout_ms, ..Limits::DEFAULT },
+        ttl_ms: rng.percent(15).then(|| rng.between(1, 30_000)),
+        deadline_ms: rng.percent(15).then(|| rng.between(1_000, 300_000)),
         ..JobSpec::new(plugin, version, digest)
     };
     let delay = rng.weighted(&[(70, 0), (20, 5_000), (10, 4_000_000)]);

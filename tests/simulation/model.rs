@@ -82,6 +82,9 @@ pub(super) struct ModelJob {
     host: Option<HostId>,
     pub(super) expires_at: Timestamp,
     attempted_at: Timestamp,
+    /// Until when its first attempt must begin, and until when it must be over.
+    start_by: Option<Timestamp>,
+    end_by: Option<Timestamp>,
     checkpoint: Option<Bytes>,
 }
 
@@ -92,6 +95,35 @@ impl ModelJob {
 
     fn wait(&mut self, at: Timestamp) {
         (self.state, self.scheduled_at, self.on_wall) = (JobState::Available, at, false);
+    }
+
+    /// Waits for the next attempt, unless that would begin at the deadline or later.
+    fn try_again(&mut self, at: Timestamp) {
+        self.wait(at);
+        if self.end_by.is_some_and(|end| end <= at) {
+            self.end(JobState::Discarded);
+        }
+    }
+
+    /// Lets the time to live of a job that was never tried begin at `due`.
+    fn live_from(&mut self, due: Timestamp) {
+        if let Some(end) = self.start_by.filter(|_| self.attempt == 0) {
+            self.start_by = Some(after(due, until(self.scheduled_at, end)));
+        }
+    }
+
+    /// Ends a waiting job whose time is over at `now`.
+    fn expire(&mut self, now: Timestamp) {
+        let over = |bound: Option<Timestamp>| bound.is_some_and(|end| end <= now);
+        let starts_late = self.attempt == 0 && !self.on_wall && over(self.start_by);
+        if self.state != JobState::Available || !(starts_late || over(self.end_by)) {
+            return;
+        }
+        if self.attempt == 0 {
+            return self.end(JobState::Expired);
+        }
+        self.scheduled_at = self.scheduled_at.max(now);
+        self.end(JobState::Discarded);
     }
 
     /// The lane of the job.
@@ -326,21 +358,27 @@ impl Model {
         }
     }
 
-    /// Jobs that are due by the wall clock stay due, even if it is set back.
-    fn settle(&mut self) {
+    /// Jobs that are due by the wall clock, which reads `wall`, stay due, even if it is set back. `before` is when
+    /// a command was last.
+    fn settle(&mut self, wall: Timestamp, before: Timestamp) {
         let (time, ahead) = (self.time, self.ahead);
         for job in self.jobs.values_mut().filter(|job| job.state == JobState::Available) {
             if job.on_wall && job.scheduled_at.as_microsecond() - ahead <= time.as_microsecond() {
+                let late = until(job.scheduled_at, wall).min(until(before, time));
+                job.live_from(time.checked_sub(late).unwrap_or_default());
                 (job.scheduled_at, job.on_wall) = (job.scheduled_at.min(time), false);
             }
         }
     }
 
     pub(super) fn claimed(&mut self, want: &Claim, now: Timestamp, claimed: &Claimed) {
+        let before = self.time;
         self.alive(want.host, now);
         self.ahead = want.wall.as_microsecond() - now.as_microsecond();
         self.claimed_at = self.time;
-        self.settle();
+        self.settle(want.wall, before);
+        let time = self.time;
+        self.jobs.values_mut().for_each(|job| job.expire(time));
         let mut idle = want.idle && self.on_host(want.host).next().is_none();
         let mut memory_left = want.memory_bytes;
         let count = claimed.leased.len();
@@ -441,11 +479,11 @@ impl Model {
             Verdict::Retry { at } => {
                 job.failures += 1;
                 job.forgive();
-                job.wait(at);
+                job.try_again(at);
             }
             Verdict::Snooze { at } => {
                 job.forgive();
-                job.wait(at);
+                job.try_again(at);
             }
             Verdict::Release { at, refused } => {
                 job.refused += u16::from(refused);
@@ -515,15 +553,20 @@ impl Model {
             }
             if !job.on_wall {
                 job.scheduled_at = on_wall(job.scheduled_at);
+                job.start_by = job.start_by.map(on_wall);
             }
+            job.end_by = job.end_by.map(on_wall);
             // Jobs that were due by the clocks of the earlier process are due.
             job.on_wall = job.scheduled_at > was_due;
-            job.scheduled_at =
-                if job.on_wall { job.scheduled_at } else { job.scheduled_at.min(now) };
+            if !job.on_wall {
+                let lived = |end| after(now, until(job.scheduled_at, end)).min(end);
+                job.start_by = job.start_by.map(lived);
+                job.scheduled_at = job.scheduled_at.min(now);
+            }
         }
         (self.time, self.latest, self.committed) = (now, now, now);
         (self.claimed_at, self.ahead) = (now, 0);
-        self.settle();
+        self.settle(now, now);
     }
 
     pub(super) fn cancelled(&mut self, id: JobId, now: Timestamp, answer: Option<&CancelRequest>) {
@@ -572,6 +615,9 @@ impl Model {
             if over {
                 (job.failures, job.refused, job.cancel_requested) = (0, 0, false);
                 job.forgive();
+                (job.start_by, job.end_by) = (None, None);
+            } else if job.on_wall || job.scheduled_at > now {
+                job.live_from(now);
             }
             job.wait(if over || job.on_wall { now } else { now.min(job.scheduled_at) });
         }
@@ -596,6 +642,7 @@ fn keep(job: &mut ModelJob, told: &ProgressUpdate) {
 }
 
 fn seen(job: &NewJob, now: Timestamp) -> ModelJob {
+    let later = |from, ms: Option<u64>| ms.map(|ms| after(from, Duration::from_millis(ms)));
     ModelJob {
         labels: JobLabels::from(&*job.spec),
         state: JobState::Available,
@@ -613,6 +660,8 @@ fn seen(job: &NewJob, now: Timestamp) -> ModelJob {
         cancel_requested: false,
         expires_at: Timestamp::MIN,
         attempted_at: Timestamp::MIN,
+        start_by: later(job.scheduled_at.max(now), job.spec.ttl_ms),
+        end_by: later(now, job.spec.deadline_ms),
         host: None,
         checkpoint: None,
     }
