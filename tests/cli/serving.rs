@@ -19,6 +19,7 @@ pub(super) fn trials() -> Vec<Trial> {
         a_wrong_log_filter_is_an_error,
         a_host_listens_on_a_name_and_accepts_its_allowed_hosts,
         discarded_jobs_actions_and_refusals_are_lines_of_the_log,
+        expired_jobs_are_lines_of_the_log,
         refused_entries_refused_keys_and_every_revocation_are_lines_of_the_log,
         requests_of_guests_to_refused_addresses_are_one_line_of_the_log,
     ]
@@ -131,6 +132,22 @@ async fn a_host_listens_on_a_name_and_accepts_its_allowed_hosts() -> anyhow::Res
         let request = Client::new().get(format!("{}/healthz", host.url)).header("host", name);
         assert_eq!(request.send().await?.status(), status, "{name}");
     }
+    Ok(())
+}
+
+async fn expired_jobs_are_lines_of_the_log() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let flags = ["--listen", "127.0.0.1:0"];
+    let mut host = Logging::start(&folder.path().join("data"), &flags).await?;
+    let client = Client::new();
+    let url = |path: &str| format!("{}{path}", host.url);
+    let exit = guests::assemble(&guests::exit(0))?;
+    client.put(url("/v1/plugins/exit")).body(exit).send().await?.error_for_status()?;
+    client.post(url("/v1/queues/default/pause")).send().await?.error_for_status()?;
+    let submit = client.post(url("/v1/jobs")).json(&json!({ "plugin": "exit", "ttl_ms": 1 }));
+    let job: Value = submit.send().await?.error_for_status()?.json().await?;
+    let line = host.event("job_expired").await?;
+    assert_eq!((&line["job"], &line["code"]), (&job["id"], &json!("ttl")));
     Ok(())
 }
 

@@ -46,3 +46,56 @@ pub(super) fn verdict(
     // The store waits for no attempt that would begin at the deadline, and discards the job.
     Some(Verdict::Retry { at: end_by })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use jobwright_core::clock::after;
+    use jobwright_core::job::{JobId, JobSpec, Lifecycle};
+    use jobwright_core::plugin::Digest;
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
+    /// A job whose deadline is so many microseconds from [`NOW`].
+    fn job(left: Option<u64>) -> Job {
+        let (plugin, version) = ("p".parse().unwrap(), "1.0.0".parse().unwrap());
+        let end_by = left.map(|left| after(NOW, Duration::from_micros(left)));
+        Job {
+            id: JobId::from_bytes([0; 16]),
+            spec: Arc::new(JobSpec::new(plugin, version, Digest::of(b""))),
+            created_at: NOW,
+            lifecycle: Lifecycle { end_by, ..Lifecycle::new(NOW) },
+            attempts: vec![],
+            output: None,
+            progress: None,
+        }
+    }
+
+    #[test]
+    fn the_time_limit_ends_at_the_deadline_and_not_before() {
+        let allowed = Limits { timeout_ms: 5, ..Limits::DEFAULT };
+        let cut = |left| cut(&job(left), allowed, NOW).timeout_ms;
+        assert_eq!([None, Some(9_000), Some(5_000)].map(cut), [5, 5, 5]);
+        assert_eq!([Some(4_001), Some(4_000), Some(1), Some(0)].map(cut), [5, 4, 1, 0]);
+    }
+
+    #[test]
+    fn a_time_limit_of_the_attempt_itself_is_not_the_deadline() {
+        let allowed = Limits { timeout_ms: 5, ..Limits::DEFAULT };
+        let verdict = |left, outcome: &mut Outcome| {
+            let limits = cut(&job(left), allowed, NOW);
+            verdict(&job(left), outcome, &limits, &allowed)
+        };
+        assert_eq!(verdict(None, &mut out_of_time()), None);
+        assert_eq!(verdict(Some(5_000), &mut out_of_time()), None);
+        assert_eq!(verdict(Some(4_000), &mut Outcome::Cancelled), None);
+        let mut outcome = out_of_time();
+        let at = after(NOW, Duration::from_millis(4));
+        assert_eq!(verdict(Some(4_000), &mut outcome), Some(Verdict::Retry { at }));
+        assert_eq!(outcome.error().map(|error| &*error.code), Some("deadline"));
+    }
+}

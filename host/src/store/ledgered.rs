@@ -142,7 +142,8 @@ impl<E: Engine> JobStore for Ledgered<E> {
     }
 
     async fn claim(&self, want: Claim, now: Timestamp) -> Result<Claimed, StoreError> {
-        // Without a sync: if a power loss undoes a claim, the attempt is only repeated.
+        // Without a sync: if a power loss undoes a claim, the attempt is only repeated, and a job whose time was
+        // over is ended again by the first claim.
         self.engine.run(Effect::Unsynced, 0, move |ledger| ledger.claim(&want, now)).await
     }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::job::time_bounds::TimeBound;
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).expect("in range")
