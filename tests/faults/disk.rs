@@ -19,6 +19,9 @@ pub(super) const TESTS: &[Test] = &[
     ("integration::faults::writes_to_a_full_disk_are_refused_until_there_is_space", |shim| {
         Box::pin(writes_to_a_full_disk_are_refused_until_there_is_space(shim))
     }),
+    ("integration::faults::nobody_reads_a_job_before_it_is_on_disk", |shim| {
+        Box::pin(nobody_reads_a_job_before_it_is_on_disk(shim))
+    }),
     ("integration::faults::short_reads_and_writes_are_continued", |shim| {
         Box::pin(short_reads_and_writes_are_continued(shim))
     }),
@@ -32,6 +35,9 @@ const ROUNDS: usize = 5;
 
 /// Long enough for a store that retries to have tried twice.
 const SEVERAL_TRIES: Duration = Duration::from_millis(2500);
+
+/// How many requests that read no job are answered meanwhile.
+const PROBES: usize = 50;
 
 /// Waits until some moment within a burst of requests.
 async fn some_moment() {
@@ -105,6 +111,33 @@ async fn writes_to_a_full_disk_are_refused_until_there_is_space(
     let host = fixture.start().await?;
     let jobs = fixture.all_are_completed(&host).await?;
     println!("{ROUNDS} times no room, {} writes, {jobs} jobs completed", fixture.made("full"));
+    Ok(())
+}
+
+/// While the sync of a job's commit does not return, neither its submitter nor a reader gets an answer.
+async fn nobody_reads_a_job_before_it_is_on_disk(shim: Arc<Shim>) -> anyhow::Result<()> {
+    let fixture = Fixture::new(shim)?;
+    let host = fixture.start_first().await?;
+    let list = format!("{}/v1/jobs", host.url());
+    fixture.raise("hold")?;
+    let (submitter, url) = (fixture.clone(), host.url().to_owned());
+    let submitted = tokio::spawn(async move { submitter.submit(&url).await });
+    let held = async {
+        while fixture.made("hold") == 0 {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(Duration::from_secs(30), held).await?;
+    let reading = tokio::spawn(fixture.http.get(&list).send());
+    // Long enough for an answer that does not wait.
+    for _ in 0..PROBES {
+        fixture.http.get(format!("{}/healthz", host.url())).send().await?.error_for_status()?;
+    }
+    ensure!(!submitted.is_finished() && !reading.is_finished(), "an answer before the sync");
+    fixture.lower("hold")?;
+    ensure!(timeout(Duration::from_secs(30), submitted).await??? == StatusCode::ACCEPTED);
+    let page: serde_json::Value = reading.await??.json().await?;
+    ensure!(page["jobs"].as_array().is_some_and(|jobs| jobs.len() == 1), "{page}");
     Ok(())
 }
 

@@ -1,7 +1,8 @@
 // Intercepts a process's calls on its files, to inject faults and to copy what a power loss leaves.
 //
 // JOBWRIGHT_FAULTS names a directory. While it holds a file `sync`, `full`, `read` or `short`, syncs
-// fail with EIO, writes with ENOSPC, reads with EIO, and reads and writes are short.
+// fail with EIO, writes with ENOSPC, reads with EIO, and reads and writes are short; while it holds
+// a file `hold`, syncs do not return.
 // Its folder `synced` has a copy of each database file as of its last sync, which a disk is
 // guaranteed to hold. The size of `sync.made` and so on counts the injected faults.
 #define _GNU_SOURCE
@@ -58,14 +59,14 @@ static int made(const char *fault, int fd) {
     return yes;
 }
 
-// Copies the file behind fd atomically. One at a time: several threads sync the same file, and the copy
-// that ends last must not be the older one.
-static void keep(int fd) {
+// Syncs the file behind fd, and keeps what it held before as a copy: what is written meanwhile may not be on disk.
+// One at a time: several threads sync the same file, and the copy that ends last must not be the older one.
+static int keep(int fd, int (*sync)(int)) {
     static pthread_mutex_t keeping = PTHREAD_MUTEX_INITIALIZER;
     static char block[1 << 16];
     char path[PATH_MAX], part[PATH_MAX + 64], whole[PATH_MAX + 64];
     const char *name, *faults = getenv("JOBWRIGHT_FAULTS");
-    if (!faults || !database(fd, path, &name)) return;
+    if (!faults || !database(fd, path, &name)) return sync(fd);
     snprintf(whole, sizeof whole, "%s/synced/%s", faults, name);
     snprintf(part, sizeof part, "%s/%s.part", faults, name);
     pthread_mutex_lock(&keeping);
@@ -76,12 +77,9 @@ static void keep(int fd) {
     for (off64_t at = 0; (length = REAL(pread64)(fd, block, sizeof block, at)) > 0; at += length)
         if (REAL(write)(to, block, length) != length) abort();
     close(to);
-    if (rename(part, whole)) abort();
+    int outcome = sync(fd);
+    if (outcome == 0 && rename(part, whole)) abort();
     pthread_mutex_unlock(&keeping);
-}
-
-static int synced(int fd, int outcome) {
-    if (outcome == 0) keep(fd);
     return outcome;
 }
 
@@ -90,13 +88,16 @@ static int refused(int error) {
     return -1;
 }
 
-int fsync(int fd) {
-    return made("sync", fd) ? refused(EIO) : synced(fd, REAL(fsync)(fd));
+// A sync of fd by `sync`, with the faults that are wanted.
+static int synced(int fd, int (*sync)(int)) {
+    if (made("hold", fd))
+        while (wanted("hold")) usleep(1000);
+    return made("sync", fd) ? refused(EIO) : keep(fd, sync);
 }
 
-int fdatasync(int fd) {
-    return made("sync", fd) ? refused(EIO) : synced(fd, REAL(fdatasync)(fd));
-}
+int fsync(int fd) { return synced(fd, REAL(fsync)); }
+
+int fdatasync(int fd) { return synced(fd, REAL(fdatasync)); }
 
 static size_t part_of(int fd, size_t length) {
     return length > 1 && made("short", fd) ? length / 2 : length;

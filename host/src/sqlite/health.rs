@@ -1,5 +1,6 @@
 //! Whether a writer is healthy: the fault that stopped it, if one did.
 
+use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jobwright_core::store::StoreError;
@@ -64,8 +65,18 @@ impl Health {
                     | ErrorCode::DatabaseBusy
             )
         );
-        let error = store_error(error);
-        tracing::error!(%error, recoverable = passes, store = self.store, "a write failed: the store stops");
-        *self.lock() = Some(Fault { error, retry: passes.then(Stopwatch::start) });
+        self.stop(store_error(error), passes.then(Stopwatch::start));
+    }
+
+    /// Notes that a sync failed. A second one could succeed without writing what the first one dropped.
+    pub(super) fn fail_for_good(&self, error: &io::Error) {
+        let reason = format!("its write-ahead log cannot be synced: {error}");
+        self.stop(StoreError::Unavailable { reason }, None);
+    }
+
+    fn stop(&self, error: StoreError, retry: Option<Stopwatch>) {
+        let recoverable = retry.is_some();
+        tracing::error!(%error, recoverable, store = self.store, "a write failed: the store stops");
+        *self.lock() = Some(Fault { error, retry });
     }
 }

@@ -4,6 +4,8 @@
 //! |---|---|
 //! | [`open`] | how connections are opened, and schema steps |
 //! | [`writer`] | one thread that writes, with group commit |
+//! | [`syncs`] | syncs of the write-ahead log, on a thread of their own |
+//! | [`durable`] | which commits are on disk |
 //! | [`health`] | the fault that stopped a writer |
 //! | [`readers`] | read-only connections |
 //! | [`checkpoints`] | checkpoints of the write-ahead log on a thread of their own |
@@ -13,10 +15,12 @@
 
 pub(crate) mod checkpoints;
 pub(crate) mod columns;
+mod durable;
 mod health;
 pub(crate) mod open;
 pub(crate) mod pages;
 pub(crate) mod readers;
+mod syncs;
 pub(crate) mod vacuum;
 pub(crate) mod wal;
 pub(crate) mod writer;

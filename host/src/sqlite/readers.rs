@@ -7,6 +7,7 @@ use jobwright_core::store::StoreError;
 use rusqlite::Connection;
 use tokio::sync::Semaphore;
 
+use super::durable::Durable;
 use super::open::open_reader;
 
 /// The number of concurrent queries for single rows: more would only wait for the same disk.
@@ -16,6 +17,8 @@ pub(crate) const LOOKUPS: usize = 4;
 #[derive(Debug)]
 pub(crate) struct Readers {
     path: PathBuf,
+    /// The commits of its writer.
+    durable: Arc<Durable>,
     idle: Mutex<Vec<Connection>>,
     /// One for each query, until it has ended.
     places: Arc<Semaphore>,
@@ -23,12 +26,13 @@ pub(crate) struct Readers {
 
 impl Readers {
     /// This number of readers of the database at `path`, which exists.
-    pub(crate) fn new(path: &Path, count: usize) -> Self {
+    pub(super) fn new(path: &Path, count: usize, durable: Arc<Durable>) -> Self {
         let places = Arc::new(Semaphore::new(count));
-        Self { path: path.to_owned(), idle: Mutex::default(), places }
+        Self { path: path.to_owned(), durable, idle: Mutex::default(), places }
     }
 
-    /// Runs `query` on a connection of its own. It keeps its permit until it has ended, even if the future is
+    /// Runs `query` on a connection of its own, and returns its result when every commit that it may have seen is on
+    /// disk. It keeps its permit until it has ended, even if the future is
     /// dropped, so there are never more queries and connections than permits.
     pub(crate) async fn read<A: Send + 'static>(
         self: &Arc<Self>,
@@ -46,7 +50,9 @@ impl Readers {
             drop(place);
             answer
         };
-        match tokio::task::spawn_blocking(work).await {
+        let answer = tokio::task::spawn_blocking(work).await;
+        self.durable.seen().await;
+        match answer {
             Ok(answer) => answer.map_err(|error| store_error(&error)),
             Err(_) => Err(ended("a query was interrupted")),
         }
@@ -91,7 +97,7 @@ mod tests {
         Connection::open(&path)
             .and_then(|db| db.execute_batch("CREATE TABLE t (x)"))
             .expect("a file");
-        let readers = Arc::new(Readers::new(&path, 1));
+        let readers = Arc::new(Readers::new(&path, 1, Arc::default()));
         let ((begin, begun), (end, ended)) = (oneshot::channel(), mpsc::channel::<()>());
         let reading = readers.clone();
         let first = tokio::spawn(async move {

@@ -1,20 +1,29 @@
 //! Group commit: one thread takes the first command and the commands that wait, applies them in one
-//! transaction, commits once, and then answers all. While one commit syncs the next group gathers, so the group
-//! grows with the load and light load pays for one sync. In a large group, commands that need no sync go first, in a
-//! commit of their own.
+//! transaction, commits once, and answers all when the commit is on disk.
+//!
+//! While one commit is synced, on [a thread of its own](super::syncs), the next group is applied, and the commands
+//! that arrive meanwhile join it: the group grows with the load. With no command waiting the writer syncs itself, so
+//! light load pays for one sync and no change of threads. In a large group, commands that need no sync go first, in
+//! a commit of their own.
 
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use jobwright_core::store::StoreError;
 use rusqlite::Connection;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 
+use super::durable::Durable;
 use super::health::{Fault, Health};
 use super::open::BUSY_TIMEOUT;
+use super::readers::Readers;
+use super::syncs::Syncs;
+pub(crate) use super::syncs::Then;
 
 /// Commands that may wait for the writer; more make their senders wait.
 const QUEUED_COMMANDS: usize = 4096;
@@ -53,8 +62,11 @@ pub(crate) trait State: Send + 'static {
         Ok(())
     }
 
-    /// Called after a commit, before its commands are answered.
-    fn committed(&mut self) {}
+    /// Called after a commit. What it returns is done when the commit is on disk, before its commands are answered:
+    /// in the order of commits, and on any thread.
+    fn committed(&mut self) -> Then {
+        Box::new(|| {})
+    }
 
     /// Called when the commands of a group are answered, or are about to be.
     fn between_groups(&mut self) {}
@@ -102,27 +114,51 @@ struct Command<S> {
     apply: Step<S>,
 }
 
+impl<S> Command<S> {
+    /// What it counts in a group.
+    fn size(&self) -> usize {
+        self.bytes + ROW_BYTES
+    }
+}
+
+/// The results of a group's commands.
+#[derive(Default)]
+struct Replies {
+    /// Those that may be sent before the commit is on disk.
+    at_once: Vec<Reply>,
+    synced: Vec<Reply>,
+}
+
 /// The handle of the writer thread, which ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Writer<S> {
     commands: Option<mpsc::Sender<Command<S>>>,
     health: Arc<Health>,
+    path: PathBuf,
+    durable: Arc<Durable>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl<S: State> Writer<S> {
     /// Starts the thread.
-    pub(crate) fn start(name: &'static str, state: S) -> std::io::Result<Self> {
+    ///
+    /// # Errors
+    /// If a thread cannot be started, or the write-ahead log cannot be opened.
+    pub(crate) fn start(name: &'static str, state: S) -> anyhow::Result<Self> {
         let (commands, waiting) = mpsc::channel(QUEUED_COMMANDS);
         let health = Arc::new(Health::of(name));
-        // The thread of another kind of runtime may be the one that waits for the replies.
-        let runtime = Handle::try_current().ok();
-        let runtime = runtime.filter(|it| it.runtime_flavor() == RuntimeFlavor::MultiThread);
-        let synchronous = Effect::Nothing;
-        let run = Group { state, waiting, health: health.clone(), runtime, synchronous };
+        let path = PathBuf::from(state.connection().path().unwrap_or_default());
+        let run = Group::new(state, waiting, health.clone(), &path)
+            .with_context(|| format!("cannot write the store {}", path.display()))?;
+        let durable = run.syncs.durable().clone();
         let thread =
             std::thread::Builder::new().name(format!("{name}-writer")).spawn(move || run.run())?;
-        Ok(Self { commands: Some(commands), health, thread: Some(thread) })
+        Ok(Self { commands: Some(commands), health, path, durable, thread: Some(thread) })
+    }
+
+    /// This number of readers of the same database.
+    pub(crate) fn readers(&self, count: usize) -> Arc<Readers> {
+        Arc::new(Readers::new(&self.path, count, self.durable.clone()))
     }
 
     /// Applies `step` in the next group, and returns its result when that is committed.
@@ -172,14 +208,44 @@ struct Group<S> {
     state: S,
     waiting: mpsc::Receiver<Command<S>>,
     health: Arc<Health>,
-    /// The runtime whose tasks send commands, if it was started on one.
+    answers: Answers,
+    syncs: Syncs,
+}
+
+/// Sends the results of commands.
+#[derive(Debug, Clone)]
+struct Answers {
+    /// The runtime whose tasks send commands, if the writer was started on one.
     runtime: Option<Handle>,
-    /// The durability for which the connection's `synchronous` is set; `Nothing` before it was
-    /// first set.
-    synchronous: Effect,
+}
+
+impl Answers {
+    fn send(&self, replies: Vec<Reply>) {
+        let few = replies.len() <= FEW_REPLIES;
+        let answer = move || replies.into_iter().for_each(|reply| reply());
+        match &self.runtime {
+            Some(runtime) if !few => drop(runtime.spawn(async { answer() })),
+            _ => answer(),
+        }
+    }
 }
 
 impl<S: State> Group<S> {
+    fn new(
+        state: S,
+        waiting: mpsc::Receiver<Command<S>>,
+        health: Arc<Health>,
+        path: &Path,
+    ) -> anyhow::Result<Self> {
+        // What is committed is synced here.
+        state.connection().pragma_update(None, "synchronous", "NORMAL")?;
+        // The thread of another kind of runtime may be the one that waits for the replies.
+        let runtime = Handle::try_current().ok();
+        let runtime = runtime.filter(|it| it.runtime_flavor() == RuntimeFlavor::MultiThread);
+        let syncs = Syncs::start(path, health.clone())?;
+        Ok(Self { state, waiting, health, answers: Answers { runtime }, syncs })
+    }
+
     fn run(mut self) {
         let health = self.health.clone();
         while let Some(first) = self.next() {
@@ -187,7 +253,9 @@ impl<S: State> Group<S> {
             if !self.recovered() {
                 continue; // dropping the command answers it with the fault
             }
-            let group = self.gather(first);
+            let bytes = first.size();
+            let mut group = vec![first];
+            group.extend(self.gather(bytes));
             match self.write(group) {
                 Ok(()) => {
                     self.state.between_groups();
@@ -195,9 +263,13 @@ impl<S: State> Group<S> {
                         self.shorten_log();
                     }
                 }
-                Err(error) => self.health.fail(&error),
+                Err(error) => {
+                    self.health.fail(&error);
+                    self.syncs.settle();
+                }
             }
         }
+        self.syncs.stop();
         self.state.closing();
         // Leaves one file instead of three. A failure here is repaired at the next start.
         let _ = self.state.connection().execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
@@ -229,15 +301,6 @@ impl<S: State> Group<S> {
         self.commit(group)
     }
 
-    fn answer(&self, replies: Vec<Reply>) {
-        let few = replies.len() <= FEW_REPLIES;
-        let answer = move || replies.into_iter().for_each(|reply| reply());
-        match &self.runtime {
-            Some(runtime) if !few => drop(runtime.spawn(async { answer() })),
-            _ => answer(),
-        }
-    }
-
     /// Truncates the write-ahead log, if no reader is using it; otherwise the next group tries
     /// again.
     fn shorten_log(&self) {
@@ -253,12 +316,12 @@ impl<S: State> Group<S> {
         }
     }
 
-    fn gather(&mut self, first: Command<S>) -> Vec<Command<S>> {
-        let mut bytes = first.bytes + ROW_BYTES;
-        let mut group = vec![first];
+    /// Takes the commands that wait, up to the size of a group, of which `bytes` are taken already.
+    fn gather(&mut self, mut bytes: usize) -> Vec<Command<S>> {
+        let mut group = vec![];
         while bytes < GROUP_BYTES {
             let Ok(next) = self.waiting.try_recv() else { break };
-            bytes += next.bytes + ROW_BYTES;
+            bytes += next.size();
             group.push(next);
         }
         group
@@ -266,32 +329,60 @@ impl<S: State> Group<S> {
 
     fn commit(&mut self, group: Vec<Command<S>>) -> rusqlite::Result<()> {
         let effect = group.iter().map(|command| command.effect).max().unwrap_or(Effect::Nothing);
+        let bytes = group.iter().map(Command::size).sum();
+        let mut replies = Replies::default();
         if effect == Effect::Nothing {
-            let replies = self.apply(group)?;
-            self.answer(replies);
+            self.apply(group, &mut replies)?;
+            self.answers.send(replies.at_once);
             return Ok(());
         }
-        self.synchronize(effect)?;
         self.state.connection().prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-        let replies = self.apply(group)?;
+        self.apply(group, &mut replies)?;
+        let needs_sync = effect == Effect::Synced;
+        if needs_sync {
+            if !self.syncs.wait() {
+                return Ok(()); // dropping the commands answers them with the fault
+            }
+            let joining = self.gather(bytes);
+            self.apply(joining, &mut replies)?;
+            self.syncs.durable().will_write();
+        }
         self.state.seal()?;
         self.state.connection().prepare_cached("COMMIT")?.execute([])?;
-        self.state.committed();
-        self.answer(replies);
+        self.answer(replies, needs_sync);
         Ok(())
     }
 
-    fn apply(&mut self, group: Vec<Command<S>>) -> rusqlite::Result<Vec<Reply>> {
-        group.into_iter().map(|command| (command.apply)(&mut self.state)).collect()
-    }
-
-    fn synchronize(&mut self, effect: Effect) -> rusqlite::Result<()> {
-        if self.synchronous != effect {
-            let mode = if effect == Effect::Synced { "FULL" } else { "NORMAL" };
-            self.state.connection().pragma_update(None, "synchronous", mode)?;
-            self.synchronous = effect;
+    fn apply(&mut self, group: Vec<Command<S>>, replies: &mut Replies) -> rusqlite::Result<()> {
+        for Command { effect, apply, .. } in group {
+            let reply = apply(&mut self.state)?;
+            match effect {
+                Effect::Nothing | Effect::Unsynced => replies.at_once.push(reply),
+                Effect::Synced => replies.synced.push(reply),
+            }
         }
         Ok(())
+    }
+
+    /// Publishes the latest commit and answers its commands, after a sync if `needs_sync`.
+    fn answer(&mut self, Replies { at_once, synced }: Replies, needs_sync: bool) {
+        let publish = self.state.committed();
+        if !needs_sync && self.syncs.is_idle() {
+            publish();
+            self.answers.send(at_once);
+            return;
+        }
+        self.answers.send(at_once);
+        let answers = self.answers.clone();
+        let then = Box::new(move || {
+            publish();
+            answers.send(synced);
+        });
+        if needs_sync && self.waiting.is_empty() {
+            self.syncs.sync_here(then);
+        } else {
+            self.syncs.give(needs_sync, then);
+        }
     }
 
     /// Whether the store can continue: always, unless it had failed and still fails.

@@ -67,9 +67,9 @@ impl Values {
         let db = open::open(&path, table::STEPS)?;
         let table = Table::new(db, bounds.most_bytes, floor)?;
         Part::Values.note_in(directory);
-        let readers = Arc::new(Readers::new(&path, LOOKUPS));
-        let reads = Shares::new(&READS);
-        Ok(Self { writer: Writer::start("values", table)?, readers, reads })
+        let writer = Writer::start("values", table)?;
+        let (readers, reads) = (writer.readers(LOOKUPS), Shares::new(&READS));
+        Ok(Self { writer, readers, reads })
     }
 
     /// Executes `call` of a job of `plugin`, within `grant`.

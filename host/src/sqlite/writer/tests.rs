@@ -17,13 +17,14 @@ impl State for Database {
 
 /// A writer that does not run, of a database in `folder` with something in its log.
 fn writer(folder: &Path) -> Group<Database> {
-    let db = Connection::open(folder.join("test.db")).unwrap();
+    let path = folder.join("test.db");
+    let db = Connection::open(&path).unwrap();
     db.busy_timeout(BUSY_TIMEOUT).unwrap();
     db.execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t (x); INSERT INTO t VALUES (1);")
         .unwrap();
     let (_, waiting) = mpsc::channel(1);
     let health = Arc::new(Health::of("test"));
-    Group { state: Database(db), waiting, health, runtime: None, synchronous: Effect::Nothing }
+    Group::new(Database(db), waiting, health, &path).unwrap()
 }
 
 fn busy_timeout(writer: &Group<Database>) -> Duration {

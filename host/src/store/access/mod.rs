@@ -88,9 +88,8 @@ impl SqliteAccess {
         let keys = read_keys(&db)
             .with_context(|| format!("cannot read the API keys in {}", path.display()))?;
         let keys: Keys = Arc::new(RwLock::new(keys));
-        let readers = Arc::new(Readers::new(&path, LOOKUPS));
         let writer = Writer::start("access", Database { db, keys: keys.clone(), bounds })?;
-        let directory = directory.to_owned();
+        let (readers, directory) = (writer.readers(LOOKUPS), directory.to_owned());
         Ok(Self { inner: Arc::new(Inner { writer, readers, keys, directory }) })
     }
 

@@ -212,8 +212,9 @@ impl Logs {
         let held = held(&db)?;
         let database =
             Database { db, most_bytes, floor, is_low: false, held, grown_bytes: 0, dropped: 0 };
-        let readers = Arc::new(Readers::new(path, LOOKUPS));
-        Ok(Self { writer: Writer::start("logs", database)?, readers })
+        let writer = Writer::start("logs", database)?;
+        let readers = writer.readers(LOOKUPS);
+        Ok(Self { writer, readers })
     }
 
     /// Stores the log of an attempt at a job of `tenant`, in place of an earlier log of this attempt.

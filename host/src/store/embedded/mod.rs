@@ -78,11 +78,13 @@ impl EmbeddedStore {
         let (capacity, changes) = (Capacity::new(limits), Arc::new(ChangeStream::default()));
         let path = directory.join("jobs.db");
         let state = WriterState::open(&path, capacity.clone(), changes.clone(), now)?;
+        let spare = state.spare();
+        let writer = Writer::start("jobs", state)?;
         let engine = Sqlite {
-            spare: state.spare(),
-            writer: Writer::start("jobs", state)?,
-            readers: Arc::new(Readers::new(&path, LOOKUPS)),
-            listings: Arc::new(Readers::new(&path, LISTINGS)),
+            spare,
+            readers: writer.readers(LOOKUPS),
+            listings: writer.readers(LISTINGS),
+            writer,
             logs: Logs::open(&directory.join("logs.db"), &path, limits.kept)?,
         };
         Ok(Self { engine, capacity, changes })

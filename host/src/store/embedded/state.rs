@@ -16,7 +16,7 @@ use super::{queries, schema};
 use crate::disk::Floor;
 use crate::sqlite::checkpoints::Checkpoints;
 use crate::sqlite::wal::{self, Damage};
-use crate::sqlite::writer::State;
+use crate::sqlite::writer::{State, Then};
 use crate::sqlite::{pages, vacuum};
 use crate::telemetry;
 
@@ -104,9 +104,10 @@ impl State for WriterState {
         self.ledger.seal()
     }
 
-    fn committed(&mut self) {
+    fn committed(&mut self) -> Then {
         self.checkpoints.committed();
-        self.changes.publish(self.ledger.take_changes());
+        let (stream, changes) = (self.changes.clone(), self.ledger.take_changes());
+        Box::new(move || stream.publish(changes))
     }
 
     fn between_groups(&mut self) {
