@@ -26,7 +26,10 @@ impl HeldBytes {
 
     /// Adds bytes of a tenant.
     pub fn add(&mut self, tenant: &TenantName, bytes: u64) {
-        *self.by_tenant.entry(tenant.clone()).or_default() += bytes;
+        match self.by_tenant.get_mut(tenant) {
+            Some(held) => *held += bytes,
+            None => drop(self.by_tenant.insert(tenant.clone(), bytes)),
+        }
         self.bytes += bytes;
     }
 

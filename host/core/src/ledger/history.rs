@@ -35,13 +35,19 @@ impl History {
     /// A job was finalized whose payload and output take `bytes`.
     pub(super) fn add(&mut self, tenant: &TenantName, bytes: u64) {
         self.held.add(tenant, bytes + ROW_BYTES);
-        self.changed.insert(tenant.clone());
+        self.has_changed(tenant);
     }
 
     /// It is not in the history any more.
     pub(super) fn remove(&mut self, tenant: &TenantName, bytes: u64) {
         self.held.remove(tenant, bytes + ROW_BYTES);
-        self.changed.insert(tenant.clone());
+        self.has_changed(tenant);
+    }
+
+    fn has_changed(&mut self, tenant: &TenantName) {
+        if !self.changed.contains(tenant) {
+            self.changed.insert(tenant.clone());
+        }
     }
 
     /// The shares that changed since this was last called.

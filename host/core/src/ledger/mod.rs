@@ -33,6 +33,7 @@ pub use self::enqueueing::Admission;
 pub use self::loading::{Commit, DurableRows, Found, FoundJob, HostRow};
 pub use self::memory::MemoryRows;
 pub use self::rows::{
-    Bound, EndedAttempt, FinalizedRow, Kept, Place, Removable, RowChange, Rows, Unreadable,
+    Bound, EndedAttempt, FinalizedRow, Kept, Place, REMOVED_TOGETHER, Removable, RowChange, Rows,
+    Unreadable,
 };
 pub use self::state::Ledger;

@@ -45,7 +45,7 @@ pub trait Rows {
         most: usize,
     ) -> Result<Vec<FinalizedRow>, Self::Error>;
 
-    /// Removes finalized jobs, with their payloads and outputs.
+    /// Removes finalized jobs, with their payloads and outputs; most efficiently [`REMOVED_TOGETHER`] at a time.
     fn remove(&mut self, jobs: &[FinalizedRow]) -> Result<(), Self::Error>;
 
     /// Whether the stored bytes exceed `bound`, or the disk is short of space, so that finalized
@@ -86,6 +86,9 @@ pub trait Rows {
         Ok(())
     }
 }
+
+/// How many finalized jobs a driver may remove by one statement.
+pub const REMOVED_TOGETHER: usize = 32;
 
 /// The place of a new row: its number, the position of the change, and its time.
 #[derive(Debug, Clone, Copy)]

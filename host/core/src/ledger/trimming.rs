@@ -2,10 +2,11 @@
 //! finalized jobs of the tenant with the largest history.
 
 use super::history::ROW_BYTES;
-use super::rows::{Bound, FinalizedRow, Removable, Rows};
+use super::rows::{Bound, FinalizedRow, REMOVED_TOGETHER, Removable, Rows};
 use super::state::Ledger;
 use crate::job::JobId;
 use crate::store::Retention;
+use crate::tenant::TenantName;
 
 /// The number of bytes that are written between two measurements.
 const MEASURE_BYTES: u64 = 1 << 20;
@@ -13,8 +14,12 @@ const MEASURE_BYTES: u64 = 1 << 20;
 /// The assumed size of a job without its payload and output until it is measured: a page.
 const JOB_BYTES: u64 = 4096;
 
-/// How many jobs are removed at a time to make room: few, as they may be large.
-const TRIM: usize = 8;
+/// The fewest and the most jobs that are removed at a time to make room.
+const TRIM: (usize, usize) = (8, REMOVED_TOGETHER);
+
+/// How many bytes more than the fewest jobs are removed at a time: this part of the tenant's history, so that a short
+/// one does not lose most of it, and at most 1 MiB.
+const TRIM_BYTES: (u64, u64) = (16, 1 << 20);
 
 /// How many jobs, and bytes of payloads and outputs, one command removes to make room: some ten
 /// milliseconds for which other commands wait. What is left goes with the next that is written.
@@ -103,7 +108,7 @@ impl<R: Rows> Ledger<R> {
             let Some(largest) = self.history.held.largest().cloned() else {
                 return Ok(Trimmed::Empty);
             };
-            let oldest = self.rows.removable(Removable::Of(&largest), TRIM)?;
+            let oldest = self.oldest(&largest)?;
             if oldest.is_empty() {
                 // It holds less than was counted.
                 self.history.remove(&largest, u64::MAX - ROW_BYTES);
@@ -114,6 +119,20 @@ impl<R: Rows> Ledger<R> {
             self.remove(&oldest)?;
         }
         Ok(Trimmed::Enough)
+    }
+
+    /// The jobs of a tenant that go next.
+    fn oldest(&mut self, tenant: &TenantName) -> Result<Vec<FinalizedRow>, R::Error> {
+        let mut oldest = self.rows.removable(Removable::Of(tenant), TRIM.1)?;
+        let mut room = (self.history.held.of(tenant) / TRIM_BYTES.0).min(TRIM_BYTES.1);
+        let fits = |row: &&FinalizedRow| {
+            let rest = room.checked_sub(row.bytes + ROW_BYTES);
+            room = rest.unwrap_or(0);
+            rest.is_some()
+        };
+        let count = oldest.iter().take_while(fits).count();
+        oldest.truncate(count.max(TRIM.0));
+        Ok(oldest)
     }
 
     /// Removes finalized jobs.
