@@ -2,7 +2,7 @@
 //
 // JOBWRIGHT_FAULTS names a directory. While it holds a file `sync`, `full`, `read` or `short`, syncs
 // fail with EIO, writes with ENOSPC, reads with EIO, and reads and writes are short; while it holds
-// a file `hold`, syncs do not return.
+// a file `hold`, syncs do not return, and while it holds `count` they are counted.
 // Its folder `synced` has a copy of each database file as of its last sync, which a disk is
 // guaranteed to hold. The size of `sync.made` and so on counts the injected faults.
 #define _GNU_SOURCE
@@ -90,6 +90,7 @@ static int refused(int error) {
 
 // A sync of fd by `sync`, with the faults that are wanted.
 static int synced(int fd, int (*sync)(int)) {
+    made("count", fd);
     if (made("hold", fd))
         while (wanted("hold")) usleep(1000);
     return made("sync", fd) ? refused(EIO) : keep(fd, sync);

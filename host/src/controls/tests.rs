@@ -47,7 +47,7 @@ impl Controls for Shared {
 
 fn publish(stream: &ChangeStream, change: HoldChange) {
     let (position, at) = (Position::default(), Timestamp::UNIX_EPOCH);
-    stream.publish(vec![Change { position, at, event: Event::Hold(change) }]);
+    stream.tell(&[Change { position, at, event: Event::Hold(change) }]);
 }
 
 fn tenant() -> Hold {

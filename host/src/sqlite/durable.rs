@@ -10,17 +10,28 @@ use tokio::sync::watch;
 pub(crate) struct Durable {
     /// The number of the latest commit, counted before readers can see it.
     written: AtomicU64,
-    synced: watch::Sender<u64>,
+    synced: watch::Sender<Synced>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Synced {
+    /// The number of the latest commit that nobody waits for.
+    settled: u64,
+    /// Whether a sync failed, so that it is unknown whether that commit is on disk.
+    is_unknown: bool,
 }
 
 impl Durable {
-    /// Waits until every commit that was made before this call is on disk, or until that will never be known.
-    pub(super) async fn seen(&self) {
+    /// Waits until every commit that was made before this call is on disk; returns false if that will never be known.
+    pub(super) async fn seen(&self) -> bool {
         let seen = self.written.load(Ordering::Acquire);
-        if *self.synced.borrow() < seen {
-            // An error means that the sender is dropped, and it is in `self`.
-            let _ = self.synced.subscribe().wait_for(|synced| *synced >= seen).await;
+        let is_settled = |synced: &Synced| synced.settled >= seen;
+        let now = *self.synced.borrow();
+        if is_settled(&now) {
+            return !now.is_unknown;
         }
+        let later = self.synced.subscribe().wait_for(is_settled).await.map(|synced| *synced);
+        later.is_ok_and(|synced| !synced.is_unknown)
     }
 
     /// Notes that a commit is about to be made.
@@ -28,9 +39,12 @@ impl Durable {
         self.written.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Notes that no commit is waited for any more: all are on disk, or have failed.
-    pub(super) fn settle(&self) {
-        let written = self.written.load(Ordering::Acquire);
-        self.synced.send_if_modified(|synced| std::mem::replace(synced, written) != written);
+    /// Notes that no commit is waited for any more. `is_known` says whether all are on disk, or were rolled back.
+    pub(super) fn settle(&self, is_known: bool) {
+        let settled = self.written.load(Ordering::Acquire);
+        self.synced.send_if_modified(|synced| {
+            let now = Synced { settled, is_unknown: synced.is_unknown || !is_known };
+            std::mem::replace(synced, now) != now
+        });
     }
 }

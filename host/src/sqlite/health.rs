@@ -77,6 +77,10 @@ impl Health {
     fn stop(&self, error: StoreError, retry: Option<Stopwatch>) {
         let recoverable = retry.is_some();
         tracing::error!(%error, recoverable, store = self.store, "a write failed: the store stops");
-        *self.lock() = Some(Fault { error, retry });
+        let mut fault = self.lock();
+        // What is unknown about the disk stays so, whatever fails afterwards.
+        if fault.as_ref().is_none_or(|earlier| earlier.retry.is_some()) {
+            *fault = Some(Fault { error, retry });
+        }
     }
 }

@@ -32,15 +32,26 @@ impl Readers {
     }
 
     /// Runs `query` on a connection of its own, and returns its result when every commit that it may have seen is on
-    /// disk. It keeps its permit until it has ended, even if the future is
-    /// dropped, so there are never more queries and connections than permits.
+    /// disk.
     pub(crate) async fn read<A: Send + 'static>(
         self: &Arc<Self>,
         query: impl FnOnce(&Connection) -> rusqlite::Result<A> + Send + 'static,
     ) -> Result<A, StoreError> {
-        let ended = |reason: &str| StoreError::Unavailable { reason: reason.to_owned() };
+        let answer = self.peek(query).await?;
+        match self.durable.seen().await {
+            true => Ok(answer),
+            false => Err(unavailable("its write-ahead log could not be synced")),
+        }
+    }
+
+    /// As [`Readers::read`], also from commits that a power loss can undo: for what nobody is told. The query keeps its permit until it has ended, even if the future is
+    /// dropped, so there are never more queries and connections than permits.
+    pub(crate) async fn peek<A: Send + 'static>(
+        self: &Arc<Self>,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<A> + Send + 'static,
+    ) -> Result<A, StoreError> {
         let place = self.places.clone().acquire_owned().await;
-        let place = place.map_err(|_| ended("it is closed"))?;
+        let place = place.map_err(|_| unavailable("it is closed"))?;
         let readers = self.clone();
         let work = move || {
             let idle = readers.lock().pop();
@@ -50,17 +61,19 @@ impl Readers {
             drop(place);
             answer
         };
-        let answer = tokio::task::spawn_blocking(work).await;
-        self.durable.seen().await;
-        match answer {
+        match tokio::task::spawn_blocking(work).await {
             Ok(answer) => answer.map_err(|error| store_error(&error)),
-            Err(_) => Err(ended("a query was interrupted")),
+            Err(_) => Err(unavailable("a query was interrupted")),
         }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn unavailable(reason: &str) -> StoreError {
+    StoreError::Unavailable { reason: reason.to_owned() }
 }
 
 /// The store's error for an error of SQLite.

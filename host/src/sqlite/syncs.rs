@@ -19,16 +19,15 @@ const WAITING: usize = 64;
 pub(crate) type Then = Box<dyn FnOnce() + Send>;
 
 /// The writer's side.
-#[derive(Debug)]
 pub(super) struct Syncs {
     shared: Arc<Shared>,
     commits: Option<SyncSender<Commit>>,
     thread: Option<JoinHandle<()>>,
 }
 
-#[derive(Debug)]
 struct Shared {
-    log: File,
+    /// Syncs the write-ahead log.
+    sync: Box<dyn Fn() -> io::Result<()> + Send + Sync>,
     health: Arc<Health>,
     /// Whether a sync has failed, so that it is unknown what is on disk.
     has_failed: AtomicBool,
@@ -49,8 +48,17 @@ impl Syncs {
     /// # Errors
     /// If the log cannot be opened, or the thread cannot be started.
     pub(super) fn start(path: &Path, health: Arc<Health>) -> io::Result<Self> {
+        let log = open_log(path)?;
+        Self::by(move || log.sync_data(), health)
+    }
+
+    /// As [`Syncs::start`], with this way to sync.
+    fn by(
+        sync: impl Fn() -> io::Result<()> + Send + Sync + 'static,
+        health: Arc<Health>,
+    ) -> io::Result<Self> {
         let shared = Arc::new(Shared {
-            log: open_log(path)?,
+            sync: Box::new(sync),
             health,
             has_failed: AtomicBool::new(false),
             durable: Arc::default(),
@@ -79,7 +87,12 @@ impl Syncs {
         let unfinished = self.shared.unfinished();
         let waited = self.shared.finished.wait_while(unfinished, |unfinished| *unfinished > 0);
         drop(waited.unwrap_or_else(PoisonError::into_inner));
-        !self.shared.has_failed()
+        !self.has_failed()
+    }
+
+    /// Whether a sync has failed, so that it is unknown what is on disk.
+    pub(super) fn has_failed(&self) -> bool {
+        self.shared.has_failed()
     }
 
     /// Syncs the latest commit on this thread, and then does `then`. The other thread is idle.
@@ -91,14 +104,15 @@ impl Syncs {
     pub(super) fn give(&self, needs_sync: bool, then: Then) {
         let Some(commits) = &self.commits else { return };
         *self.shared.unfinished() += 1;
-        // The thread ends only after `stop`.
-        let _ = commits.send(Commit { needs_sync, then });
+        if commits.send(Commit { needs_sync, then }).is_err() {
+            *self.shared.unfinished() -= 1; // the thread has panicked, and noted that
+        }
     }
 
     /// Notes that the latest commit has failed, so that nobody waits for it.
     pub(super) fn settle(&self) {
-        self.wait();
-        self.shared.durable.settle();
+        let is_known = self.wait();
+        self.shared.durable.settle(is_known);
     }
 
     /// Waits for the latest sync, and ends the thread.
@@ -109,6 +123,7 @@ impl Syncs {
         {
             tracing::error!(store = self.shared.health.store, "the thread of syncs panicked");
         }
+        self.shared.durable.settle(!self.has_failed());
     }
 }
 
@@ -121,9 +136,8 @@ impl Drop for Syncs {
 impl Shared {
     fn run(&self, commits: &Receiver<Commit>) {
         while let Ok(commit) = commits.recv() {
+            let _finished = Finished(self);
             self.finish(commit);
-            *self.unfinished() -= 1;
-            self.finished.notify_one();
         }
     }
 
@@ -131,15 +145,20 @@ impl Shared {
     /// to read the fault.
     fn finish(&self, Commit { needs_sync, then }: Commit) {
         if needs_sync && !self.has_failed() {
-            if let Err(error) = self.log.sync_data() {
-                self.health.fail_for_good(&error);
-                self.has_failed.store(true, Ordering::Release);
+            let synced = (self.sync)();
+            self.durable.settle(synced.is_ok());
+            if let Err(error) = synced {
+                self.fail(&error);
             }
-            self.durable.settle();
         }
         if !self.has_failed() {
             then();
         }
+    }
+
+    fn fail(&self, error: &io::Error) {
+        self.health.fail_for_good(error);
+        self.has_failed.store(true, Ordering::Release);
     }
 
     fn has_failed(&self) -> bool {
@@ -151,8 +170,22 @@ impl Shared {
     }
 }
 
-/// Opens the write-ahead log of the database at `path`, and syncs its entry in the directory, as SQLite does
-/// before its own first sync. It stays the same file while a connection is open, and SQLite holds no locks on it
+/// Counts a commit as finished when it is dropped. If that is because of a panic, the thread ends, and with it the store.
+struct Finished<'a>(&'a Shared);
+
+impl Drop for Finished<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail(&io::Error::other("its thread panicked"));
+            self.0.durable.settle(false);
+        }
+        *self.0.unfinished() -= 1;
+        self.0.finished.notify_one();
+    }
+}
+
+/// Opens the write-ahead log of the database at `path`, and syncs its entry in the directory, which SQLite does with
+/// its own first sync of a new file. It stays the same file while a connection is open, and SQLite holds no locks on it
 /// that closing it would release.
 fn open_log(path: &Path) -> io::Result<File> {
     let mut log = path.as_os_str().to_owned();
@@ -163,3 +196,6 @@ fn open_log(path: &Path) -> io::Result<File> {
     }
     Ok(log)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,5 @@
 //! Group commit: one thread takes the first command and the commands that wait, applies them in one
-//! transaction, commits once, and answers all when the commit is on disk.
+//! transaction, commits once, and answers all when the commit is on disk; those that need no sync, at once.
 //!
 //! While one commit is synced, on [a thread of its own](super::syncs), the next group is applied, and the commands
 //! that arrive meanwhile join it: the group grows with the load. With no command waiting the writer syncs itself, so
@@ -14,6 +14,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use jobwright_core::store::StoreError;
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
@@ -62,8 +63,8 @@ pub(crate) trait State: Send + 'static {
         Ok(())
     }
 
-    /// Called after a commit. What it returns is done when the commit is on disk, before its commands are answered:
-    /// in the order of commits, and on any thread.
+    /// Called after a commit. What it returns is done in the order of commits, on any thread: when the commit, and those
+    /// before it, are on disk as far as they need to be, and before the commands that wait for that are answered.
     fn committed(&mut self) -> Then {
         Box::new(|| {})
     }
@@ -124,9 +125,9 @@ impl<S> Command<S> {
 /// The results of a group's commands.
 #[derive(Default)]
 struct Replies {
-    /// Those that may be sent before the commit is on disk.
+    /// Those that may be sent before the commits so far are on disk.
     at_once: Vec<Reply>,
-    synced: Vec<Reply>,
+    in_order: Vec<Reply>,
 }
 
 /// The handle of the writer thread, which ends when this is dropped.
@@ -140,20 +141,20 @@ pub(crate) struct Writer<S> {
 }
 
 impl<S: State> Writer<S> {
-    /// Starts the thread.
+    /// Starts the thread for the database at `path`, which `state` has opened.
     ///
     /// # Errors
     /// If a thread cannot be started, or the write-ahead log cannot be opened.
-    pub(crate) fn start(name: &'static str, state: S) -> anyhow::Result<Self> {
+    pub(crate) fn start(name: &'static str, path: &Path, state: S) -> anyhow::Result<Self> {
         let (commands, waiting) = mpsc::channel(QUEUED_COMMANDS);
         let health = Arc::new(Health::of(name));
-        let path = PathBuf::from(state.connection().path().unwrap_or_default());
-        let run = Group::new(state, waiting, health.clone(), &path)
+        let run = Group::new(state, waiting, health.clone(), path)
             .with_context(|| format!("cannot write the store {}", path.display()))?;
         let durable = run.syncs.durable().clone();
         let thread =
             std::thread::Builder::new().name(format!("{name}-writer")).spawn(move || run.run())?;
-        Ok(Self { commands: Some(commands), health, path, durable, thread: Some(thread) })
+        let (commands, path) = (Some(commands), path.to_owned());
+        Ok(Self { commands, health, path, durable, thread: Some(thread) })
     }
 
     /// This number of readers of the same database.
@@ -237,7 +238,7 @@ impl<S: State> Group<S> {
         health: Arc<Health>,
         path: &Path,
     ) -> anyhow::Result<Self> {
-        // What is committed is synced here.
+        // From here on commits are synced by `syncs`; those before, of schema steps for example, synced themselves.
         state.connection().pragma_update(None, "synchronous", "NORMAL")?;
         // The thread of another kind of runtime may be the one that waits for the replies.
         let runtime = Handle::try_current().ok();
@@ -257,6 +258,8 @@ impl<S: State> Group<S> {
             let mut group = vec![first];
             group.extend(self.gather(bytes));
             match self.write(group) {
+                // A checkpoint would sync the log again.
+                Ok(()) if self.syncs.has_failed() => {}
                 Ok(()) => {
                     self.state.between_groups();
                     if self.state.is_disk_low() {
@@ -271,8 +274,12 @@ impl<S: State> Group<S> {
         }
         self.syncs.stop();
         self.state.closing();
+        let db = self.state.connection();
         // Leaves one file instead of three. A failure here is repaired at the next start.
-        let _ = self.state.connection().execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
+        let _ = match self.syncs.has_failed() {
+            true => db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map(drop),
+            false => db.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)"),
+        };
     }
 
     /// Waits for the next command. Background work is done meanwhile, and one part of it in any
@@ -333,7 +340,7 @@ impl<S: State> Group<S> {
         let mut replies = Replies::default();
         if effect == Effect::Nothing {
             self.apply(group, &mut replies)?;
-            self.answers.send(replies.at_once);
+            self.answer(replies, Box::new(|| {}), false);
             return Ok(());
         }
         self.state.connection().prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
@@ -349,7 +356,8 @@ impl<S: State> Group<S> {
         }
         self.state.seal()?;
         self.state.connection().prepare_cached("COMMIT")?.execute([])?;
-        self.answer(replies, needs_sync);
+        let publish = self.state.committed();
+        self.answer(replies, publish, needs_sync);
         Ok(())
     }
 
@@ -357,31 +365,31 @@ impl<S: State> Group<S> {
         for Command { effect, apply, .. } in group {
             let reply = apply(&mut self.state)?;
             match effect {
-                Effect::Nothing | Effect::Unsynced => replies.at_once.push(reply),
-                Effect::Synced => replies.synced.push(reply),
+                Effect::Unsynced => replies.at_once.push(reply),
+                // What is read from memory may be part of a commit that is being synced.
+                Effect::Nothing | Effect::Synced => replies.in_order.push(reply),
             }
         }
         Ok(())
     }
 
-    /// Publishes the latest commit and answers its commands, after a sync if `needs_sync`.
-    fn answer(&mut self, Replies { at_once, synced }: Replies, needs_sync: bool) {
-        let publish = self.state.committed();
-        if !needs_sync && self.syncs.is_idle() {
-            publish();
-            self.answers.send(at_once);
-            return;
+    /// Answers the commands of a group and publishes its commit, in the order of commits, and after a sync if
+    /// `needs_sync`.
+    fn answer(&mut self, replies: Replies, publish: Then, needs_sync: bool) {
+        if self.syncs.has_failed() {
+            return; // dropping the commands answers them with the fault
         }
+        let Replies { at_once, in_order } = replies;
         self.answers.send(at_once);
         let answers = self.answers.clone();
-        let then = Box::new(move || {
+        let then: Then = Box::new(move || {
             publish();
-            answers.send(synced);
+            answers.send(in_order);
         });
-        if needs_sync && self.waiting.is_empty() {
-            self.syncs.sync_here(then);
-        } else {
-            self.syncs.give(needs_sync, then);
+        match needs_sync {
+            false if self.syncs.is_idle() => then(),
+            true if self.waiting.is_empty() => self.syncs.sync_here(then),
+            _ => self.syncs.give(needs_sync, then),
         }
     }
 

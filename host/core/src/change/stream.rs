@@ -14,7 +14,8 @@ pub const RING: usize = 16_384;
 /// Is called with the changes of each commit.
 pub trait Listener: Send + Sync + 'static {
     /// Called in the order of the commits, before the commands of this one are answered. It must not
-    /// block: all commands of the store wait.
+    /// block: all commands of the store wait. A power loss may still undo the commit: what is told to others is read
+    /// from the store, which waits until it is on disk.
     fn committed(&self, changes: &[Change]);
 }
 
@@ -52,15 +53,19 @@ impl ChangeStream {
         self.ring.subscribe()
     }
 
-    /// Publishes the changes of a commit. For stores only.
-    pub fn publish(&self, changes: Vec<Change>) {
+    /// Tells the listeners of a commit that was just made. For stores only.
+    pub fn tell(&self, changes: &[Change]) {
         if changes.is_empty() {
             return;
         }
         let listeners = self.listeners.read().unwrap_or_else(PoisonError::into_inner);
         for listener in listeners.iter().filter_map(Weak::upgrade) {
-            listener.committed(&changes);
+            listener.committed(changes);
         }
+    }
+
+    /// Publishes the changes of a commit to subscribers, when it is on disk. For stores only.
+    pub fn publish(&self, changes: Vec<Change>) {
         if self.ring.receiver_count() > 0 {
             for change in changes {
                 // An error says that the last subscriber has just gone.

@@ -17,8 +17,8 @@ const JOB_BYTES: u64 = 4096;
 /// The fewest and the most jobs that are removed at a time to make room.
 const TRIM: (usize, usize) = (8, REMOVED_TOGETHER);
 
-/// How many bytes more than the fewest jobs are removed at a time: this part of the tenant's history, so that a short
-/// one does not lose most of it, and at most 1 MiB.
+/// How many bytes are removed at a time, unless the fewest jobs have more: this part of the tenant's history, so that a
+/// short one does not lose most of it, and at most 1 MiB.
 const TRIM_BYTES: (u64, u64) = (16, 1 << 20);
 
 /// How many jobs, and bytes of payloads and outputs, one command removes to make room: some ten

@@ -67,7 +67,7 @@ impl Values {
         let db = open::open(&path, table::STEPS)?;
         let table = Table::new(db, bounds.most_bytes, floor)?;
         Part::Values.note_in(directory);
-        let writer = Writer::start("values", table)?;
+        let writer = Writer::start("values", &path, table)?;
         let (readers, reads) = (writer.readers(LOOKUPS), Shares::new(&READS));
         Ok(Self { writer, readers, reads })
     }

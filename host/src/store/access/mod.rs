@@ -88,7 +88,7 @@ impl SqliteAccess {
         let keys = read_keys(&db)
             .with_context(|| format!("cannot read the API keys in {}", path.display()))?;
         let keys: Keys = Arc::new(RwLock::new(keys));
-        let writer = Writer::start("access", Database { db, keys: keys.clone(), bounds })?;
+        let writer = Writer::start("access", &path, Database { db, keys: keys.clone(), bounds })?;
         let (readers, directory) = (writer.readers(LOOKUPS), directory.to_owned());
         Ok(Self { inner: Arc::new(Inner { writer, readers, keys, directory }) })
     }

@@ -212,7 +212,7 @@ impl Logs {
         let held = held(&db)?;
         let database =
             Database { db, most_bytes, floor, is_low: false, held, grown_bytes: 0, dropped: 0 };
-        let writer = Writer::start("logs", database)?;
+        let writer = Writer::start("logs", path, database)?;
         let readers = writer.readers(LOOKUPS);
         Ok(Self { writer, readers })
     }

@@ -79,7 +79,7 @@ impl EmbeddedStore {
         let path = directory.join("jobs.db");
         let state = WriterState::open(&path, capacity.clone(), changes.clone(), now)?;
         let spare = state.spare();
-        let writer = Writer::start("jobs", state)?;
+        let writer = Writer::start("jobs", &path, state)?;
         let engine = Sqlite {
             spare,
             readers: writer.readers(LOOKUPS),
@@ -160,7 +160,7 @@ impl Engine for Sqlite {
 
     async fn save_log(&self, id: JobId, attempt: u32, log: LogSnapshot) -> Result<(), StoreError> {
         let tenant =
-            self.readers.read(move |db| queries::tenant(db, id)).await?.unwrap_or_default();
+            self.readers.peek(move |db| queries::tenant(db, id)).await?.unwrap_or_default();
         self.logs.save(tenant, id, AttemptLog { attempt, log }).await
     }
 

@@ -107,6 +107,7 @@ impl State for WriterState {
     fn committed(&mut self) -> Then {
         self.checkpoints.committed();
         let (stream, changes) = (self.changes.clone(), self.ledger.take_changes());
+        stream.tell(&changes);
         Box::new(move || stream.publish(changes))
     }
 

@@ -68,7 +68,9 @@ impl Engine for Memory {
         while ledger.is_sweeping() {
             ledger.sweep();
         }
-        self.changes.publish(ledger.take_changes());
+        let changes = ledger.take_changes();
+        self.changes.tell(&changes);
+        self.changes.publish(changes);
         Ok(answer)
     }
 
