@@ -137,14 +137,15 @@ async fn until<T>(look: impl Fn() -> Option<T>) -> anyhow::Result<T> {
 }
 
 /// A child of the process `parent` that runs its own program. Before `exec`, it would handle signals as
-/// its parent does.
+/// its parent does; after its end, it has no arguments.
 fn child_of(parent: u32) -> Option<u32> {
     let tasks = std::fs::read_dir(format!("/proc/{parent}/task")).ok()?;
     let children =
         tasks.flatten().map(|task| std::fs::read_to_string(task.path().join("children")));
     let child = children.flatten().find_map(|ids| ids.split_whitespace().next()?.parse().ok())?;
     let line = |id: u32| std::fs::read(format!("/proc/{id}/cmdline")).ok();
-    (line(child)? != line(parent)?).then_some(child)
+    let its_own = line(child).filter(|line| !line.is_empty())?;
+    (its_own != line(parent)?).then_some(child)
 }
 
 /// Whether the process exists and is not a zombie.

@@ -46,7 +46,7 @@ async fn disabling_stops_attempts_and_jobs_wait_until_enabled() -> anyhow::Resul
         let nothing = ["", "null", "{}", "\u{feff}"][n];
         let off = post(&fixture.host, &format!("{switch}/disable"), nothing).await?.ok(200)?;
         assert_eq!(off, json!({ "disabled": true, "cancelled_jobs": 0 }));
-        assert_eq!(soon(running.stop.wait()).await?, StopReason::SwitchedOff, "{switch}");
+        assert_eq!(soon(running.stop.wait()).await?, StopReason::Disabled, "{switch}");
         // The job is released without counting the attempt, and does not start again.
         let back = async {
             while fixture.host.job(&first).await?["state"] != "available" {

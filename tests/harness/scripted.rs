@@ -124,7 +124,7 @@ impl Runtime for ScriptedRuntime {
             outcome = told => outcome.unwrap_or(Outcome::Interrupted),
             reason = stop.wait() => match reason {
                 StopReason::Cancelled => Outcome::Cancelled,
-                StopReason::Interrupted | StopReason::SwitchedOff => Outcome::Interrupted,
+                StopReason::Interrupted | StopReason::Disabled => Outcome::Interrupted,
             },
         };
         Ended::new(outcome, Usage::default())

@@ -338,7 +338,7 @@ async fn the_grace_period_ends_when_the_plugin_is_disabled() -> anyhow::Result<(
     attempt.limits.grace_ms = 10_000;
     let (log, (stop, signal)) = (attempt.log.clone(), Stop::new());
     let told = async {
-        for (lines, reason) in [(1, StopReason::Cancelled), (2, StopReason::SwitchedOff)] {
+        for (lines, reason) in [(1, StopReason::Cancelled), (2, StopReason::Disabled)] {
             while log.written() < lines * "INFO: half\n".len() as u64 {
                 tokio::task::yield_now().await;
             }

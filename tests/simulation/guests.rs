@@ -143,7 +143,7 @@ impl Guests {
         tokio::time::sleep(Duration::from_millis(self.world.rng.below(grace))).await;
         match reason {
             StopReason::Cancelled => Outcome::Cancelled,
-            StopReason::Interrupted | StopReason::SwitchedOff => Outcome::Interrupted,
+            StopReason::Interrupted | StopReason::Disabled => Outcome::Interrupted,
         }
     }
 }

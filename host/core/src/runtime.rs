@@ -99,14 +99,14 @@ pub enum StopReason {
     /// The host stops, or the lease was lost.
     Interrupted,
     /// The plugin or tenant was disabled: as [`Self::Interrupted`], without a grace period.
-    SwitchedOff,
+    Disabled,
 }
 
 impl StopReason {
     /// Whether an attempt that polls for cancellation gets a grace period.
     #[must_use]
     pub fn leaves_grace(self) -> bool {
-        self != Self::SwitchedOff
+        self != Self::Disabled
     }
 }
 

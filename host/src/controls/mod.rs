@@ -1,6 +1,7 @@
 //! What administrators disabled, as this host knows it.
 //!
-//! It is read at the start and follows the changes that the store publishes, so it is as new as these: see
+//! It is read at the start and follows the changes that the store publishes, so it is as new as these. In case that
+//! one did not reach this host, it is read again at each heartbeat: see
 //! [staleness](jobwright_core::store#staleness). On the host that changes a hold, the change takes effect
 //! before it is answered.
 
@@ -53,6 +54,24 @@ impl ControlsView {
         Ok(view)
     }
 
+    /// Reads again what is disabled. Changes that are published meanwhile take effect at once.
+    ///
+    /// # Errors
+    /// If it cannot be read; the changes so far are in effect.
+    pub async fn refresh(&self, controls: &dyn Controls) -> Result<(), StoreError> {
+        self.write().meanwhile = Some(vec![]);
+        let read = controls.versioned_holds().await;
+        let mut known = self.write();
+        match read {
+            Ok(read) => known.load(read),
+            Err(error) => {
+                known.meanwhile = None;
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
     /// What is disabled that jobs with these labels need.
     #[must_use]
     pub fn disabled(&self, labels: &JobLabels) -> Option<Hold> {
@@ -90,8 +109,9 @@ impl Known {
 
     fn apply(&mut self, change: HoldChange) {
         if let Some(meanwhile) = &mut self.meanwhile {
-            meanwhile.push(change);
-        } else if change.version > self.version && change.hold.stops() {
+            meanwhile.push(change.clone());
+        }
+        if change.version > self.version && change.hold.stops() {
             match change.held {
                 true => self.disabled.insert(change.hold),
                 false => self.disabled.remove(&change.hold),

@@ -93,3 +93,18 @@ async fn changes_are_followed_after_the_start() {
     assert!(after(change(true, 6)));
     assert!(!after(change(false, 7)));
 }
+
+#[tokio::test]
+async fn a_change_that_was_not_published_is_known_after_a_refresh() {
+    let read = VersionedHolds { version: ControlsVersion::new(5), ..VersionedHolds::default() };
+    let mut shared = Shared { stream: ChangeStream::default(), read, meanwhile: vec![] };
+    let view = ControlsView::following(&shared, &shared.stream).await.expect("it can be read");
+    shared.read.version = ControlsVersion::new(6);
+    shared.read.holds.insert(tenant(), HoldNote::default());
+    assert!(!view.is_disabled(&tenant()));
+    view.refresh(&shared).await.expect("it can be read");
+    assert!(view.is_disabled(&tenant()));
+    shared.meanwhile = vec![change(false, 7)];
+    view.refresh(&shared).await.expect("it can be read");
+    assert!(!view.is_disabled(&tenant()), "it was released while it was read");
+}

@@ -28,11 +28,11 @@ const SIGN_INTERVAL: Duration = Duration::from_secs(1);
 const CLAIM_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl Dispatcher {
-    /// At every heartbeat, renews the leases in flight, and then reclaims expired ones. The task does not run
-    /// on the threads of guests, so they cannot delay it.
+    /// At every heartbeat, renews the leases in flight, then reclaims expired ones, and reads again what is disabled.
+    /// The task does not run on the threads of guests, so they cannot delay it.
     ///
     /// The order matters: a process that was suspended for longer than a lease must not reclaim its own
-    /// attempts when it resumes. Both steps use the same time, and wait for claims in progress.
+    /// attempts when it resumes. The first two steps use the same time, and wait for claims in progress.
     pub(super) async fn heartbeats(self: Arc<Self>) {
         self.repeat(self.settings.heartbeat, || self.heartbeat()).await;
     }
@@ -42,6 +42,10 @@ impl Dispatcher {
         let now = self.parts.clock.now();
         if self.renew(now).await && no_claim.is_ok() {
             self.reap(now).await;
+        }
+        drop(no_claim);
+        if let Err(error) = self.in_flight.refresh(&*self.parts.store).await {
+            tracing::warn!(%error, "cannot read what is disabled");
         }
     }
 

@@ -13,6 +13,7 @@ use jobwright_core::job::JobId;
 use jobwright_core::log::LogBuffer;
 use jobwright_core::report::ProgressReporter;
 use jobwright_core::runtime::{Stop, StopReason};
+use jobwright_core::store::{Controls, StoreError};
 
 use crate::controls::ControlsView;
 use crate::events::WakeUps;
@@ -78,7 +79,7 @@ impl InFlight {
         // A hold reaches the controls before `disable`, which waits for this lock: either the hold is
         // found here, or `disable` finds the attempt.
         if self.controls.disabled(&attempt.labels).is_some() {
-            attempt.stop.raise(StopReason::SwitchedOff);
+            attempt.stop.raise(StopReason::Disabled);
         }
         attempts.running.insert(key, attempt);
         Enlisted { in_flight: self.clone(), key }
@@ -105,8 +106,22 @@ impl InFlight {
     fn disable(&self, hold: &Hold) {
         let attempts = self.lock();
         for attempt in attempts.running.values().filter(|attempt| hold.covers(&attempt.labels)) {
-            attempt.stop.raise(StopReason::SwitchedOff);
+            attempt.stop.raise(StopReason::Disabled);
         }
+    }
+
+    /// Reads again what is disabled, and interrupts the attempts that it covers.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub(super) async fn refresh(&self, controls: &dyn Controls) -> Result<(), StoreError> {
+        self.controls.refresh(controls).await?;
+        let attempts = self.lock();
+        let is_disabled = |attempt: &&Running| self.controls.disabled(&attempt.labels).is_some();
+        for attempt in attempts.running.values().filter(is_disabled) {
+            attempt.stop.raise(StopReason::Disabled);
+        }
+        Ok(())
     }
 
     /// Notifies every attempt that the host is stopping.

@@ -100,7 +100,7 @@ pub struct Dispatcher {
     refusals: Refusals,
 }
 
-/// The random values of a dispatcher and its attempts, drawn anew at each start but for `seeds`.
+/// The random values of a dispatcher and its attempts, drawn at each start, but for `seeds`.
 pub struct Randomness {
     /// The id of the host, which its claims and leases name.
     pub host: HostId,

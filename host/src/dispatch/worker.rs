@@ -129,7 +129,7 @@ impl Dispatcher {
             opened = in_time(&*self.parts.clock, self.parts.grantor.open(job, log)) => opened,
             reason = signal.wait() => return Err(match reason {
                 StopReason::Cancelled => Outcome::Cancelled,
-                StopReason::Interrupted | StopReason::SwitchedOff => Outcome::Interrupted,
+                StopReason::Interrupted | StopReason::Disabled => Outcome::Interrupted,
             }),
         };
         opened.map_err(|error| {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use jobwright_core::change::{Change, ChangeStream, Event, JobEvent, Listener, Transition};
 use tokio::sync::Notify;
 
-pub use self::waiters::{MAX_WAITERS, Place, TooManyWaiters, Waiter, Waiters};
+pub use self::waiters::{MAX_WAITERS, TooManyWaiters, WaitPermit, Waiter, Waiters};
 
 /// The wake-ups of a host.
 #[derive(Debug, Default)]

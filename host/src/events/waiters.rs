@@ -17,7 +17,7 @@ pub const MAX_WAITERS: u64 = WAITERS.all;
 /// See the documentation of the module.
 #[derive(Debug, Clone)]
 pub struct Waiters {
-    places: Shares,
+    permits: Shares,
     by_job: Arc<Mutex<ByJob>>,
 }
 
@@ -34,7 +34,7 @@ pub struct TooManyWaiters;
 
 /// The permit of a waiting request, until dropped.
 #[derive(Debug)]
-pub struct Place {
+pub struct WaitPermit {
     _taken: Permit,
 }
 
@@ -42,14 +42,14 @@ pub struct Place {
 #[derive(Debug)]
 pub struct Waiter {
     waiters: Waiters,
-    _place: Place,
+    _permit: WaitPermit,
     job: JobId,
     notify: Arc<Notify>,
 }
 
 impl Default for Waiters {
     fn default() -> Self {
-        Self { places: Shares::new(&WAITERS), by_job: Arc::default() }
+        Self { permits: Shares::new(&WAITERS), by_job: Arc::default() }
     }
 }
 
@@ -59,20 +59,20 @@ impl Waiters {
     /// # Errors
     /// [`TooManyWaiters`].
     pub fn listen(&self, tenant: &TenantName, job: JobId) -> Result<Waiter, TooManyWaiters> {
-        let place = self.place(tenant)?;
+        let permit = self.permit(tenant)?;
         let mut waiting = self.lock();
         let (notify, listeners) = waiting.entry(job).or_default();
         *listeners += 1;
-        Ok(Waiter { waiters: self.clone(), _place: place, job, notify: notify.clone() })
+        Ok(Waiter { waiters: self.clone(), _permit: permit, job, notify: notify.clone() })
     }
 
     /// A permit for a request that waits for something else than a job.
     ///
     /// # Errors
     /// [`TooManyWaiters`].
-    pub fn place(&self, tenant: &TenantName) -> Result<Place, TooManyWaiters> {
-        let taken = self.places.of(tenant).try_acquire(1u64).map_err(|_| TooManyWaiters)?;
-        Ok(Place { _taken: taken })
+    pub fn permit(&self, tenant: &TenantName) -> Result<WaitPermit, TooManyWaiters> {
+        let taken = self.permits.of(tenant).try_acquire(1u64).map_err(|_| TooManyWaiters)?;
+        Ok(WaitPermit { _taken: taken })
     }
 
     /// Wakes all requests that wait for `job`.
@@ -117,16 +117,16 @@ mod tests {
     fn the_number_of_waiting_requests_is_bounded() {
         let (waiters, job) = (Waiters::default(), JobId::new(Timestamp::UNIX_EPOCH));
         let [a, b] = ["a", "b"].map(|name| name.parse::<TenantName>().expect("a name"));
-        let mut places: Vec<Place> =
-            (1..576).map(|_| waiters.place(&a).expect("there is room")).collect();
+        let mut permits: Vec<WaitPermit> =
+            (1..576).map(|_| waiters.permit(&a).expect("there is room")).collect();
         let last = waiters.listen(&a, job).expect("there is room for one");
         waiters.listen(&a, job).expect_err("it has its share");
-        waiters.place(&a).expect_err("it has its share");
+        waiters.permit(&a).expect_err("it has its share");
         let other = waiters.listen(&b, job).expect("room for another tenant");
         drop(last);
-        places.push(waiters.place(&a).expect("it was given back"));
-        drop((places, other));
-        assert_eq!(waiters.places.available(), MAX_WAITERS);
+        permits.push(waiters.permit(&a).expect("it was given back"));
+        drop((permits, other));
+        assert_eq!(waiters.permits.available(), MAX_WAITERS);
         assert!(waiters.lock().is_empty());
     }
 }

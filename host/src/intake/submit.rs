@@ -13,7 +13,7 @@ use super::checks::{Checks, IntakeSettings};
 use super::draft::JobDraft;
 use super::plugin_locks::{Accepting, PluginLocks};
 use super::refused::Refused;
-use super::submission::{Accepted, Answer, Order, RequestKey, Submission};
+use super::submission::{Accepted, Answer, Order, RequestKey, Submission, Submitter};
 use crate::detached;
 use crate::parts::{Parts, Subscribers};
 
@@ -100,9 +100,10 @@ impl Intake {
     ///
     /// # Errors
     /// Why not.
-    pub async fn resubmit(&self, spec: &JobSpec) -> Result<Accepting, Refused> {
+    pub async fn resubmit(&self, by: &dyn Submitter, spec: &JobSpec) -> Result<Accepting, Refused> {
         let stays = self.plugins.accepting(&spec.tenant, [&spec.plugin].into()).await;
         self.checks.runnable(spec, &mut self.checks.plugins(&spec.tenant)).await?;
+        by.still_admitted()?;
         self.disk_and_pace(&spec.tenant, 1, self.checks.parts.jobs.clock.now()).await?;
         Ok(stays)
     }
@@ -149,7 +150,7 @@ impl Intake {
         answers: &mut Answers,
     ) -> Result<(), Refused> {
         let wake_ups = &self.checks.subscribers.wake_ups;
-        let mut place = None;
+        let mut permit = None;
         loop {
             // Before the store is asked, so that no wake-up in between is missed.
             let room = wake_ups.room.notified();
@@ -158,8 +159,8 @@ impl Intake {
             if waiting.is_empty() {
                 return Ok(());
             }
-            if place.is_none() {
-                place = Some(wake_ups.waiters.place(order.by.tenant())?);
+            if permit.is_none() {
+                permit = Some(wake_ups.waiters.permit(order.by.tenant())?);
             }
             let clock = &self.checks.parts.jobs.clock;
             tokio::select! {

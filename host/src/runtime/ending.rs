@@ -103,7 +103,7 @@ fn stopped_by(cause: StopCause, limits: &Limits) -> Outcome {
 pub(super) fn stopped(reason: StopReason) -> Outcome {
     match reason {
         StopReason::Cancelled => Outcome::Cancelled,
-        StopReason::Interrupted | StopReason::SwitchedOff => Outcome::Interrupted,
+        StopReason::Interrupted | StopReason::Disabled => Outcome::Interrupted,
     }
 }
 

@@ -242,7 +242,7 @@ mod tests {
             stop.raise(StopReason::Cancelled);
             let later = async {
                 tokio::task::yield_now().await;
-                stop.raise(StopReason::SwitchedOff);
+                stop.raise(StopReason::Disabled);
             };
             tokio::join!(meter.drive(pending::<()>()), later).0
         };

@@ -82,11 +82,12 @@ fn discarded(changes: &[Change]) -> impl Iterator<Item = &JobEvent> {
         Event::Job(job) => Some(job),
         Event::Hold(..) | Event::Tenant(_) => None,
     });
-    jobs.filter(|job| {
-        matches!(
-            job.transition,
-            Transition::Finalized { state: JobState::Discarded | JobState::Expired, .. }
-        )
+    jobs.filter(|job| match job.transition {
+        Transition::Finalized { state, .. } => state.has_failed(),
+        Transition::Enqueued
+        | Transition::Started
+        | Transition::Waiting
+        | Transition::CancelRequested => false,
     })
 }
 

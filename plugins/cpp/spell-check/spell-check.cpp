@@ -82,7 +82,7 @@ int main()
     std::ios::sync_with_stdio(false);
     const auto known = read_known(std::cin);
     if (known.empty() || !std::cin) {
-        std::cerr << "the payload must be a word list, an empty line and a text\n";
+        std::cerr << "the payload must be a word list, an empty line and the text to check\n";
         return bad_data;
     }
     std::set<std::string> reported;

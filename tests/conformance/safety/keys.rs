@@ -19,8 +19,8 @@ laws![
     equal_keys_of_two_tenants_are_different,
     a_key_used_twice_within_one_batch_is_a_duplicate,
     of_many_requests_at_once_with_one_key_one_is_inserted,
-    an_expired_key_may_be_used_anew,
-    an_expired_key_may_be_used_anew_after_prune,
+    an_expired_key_may_be_used_again,
+    an_expired_key_may_be_used_again_after_prune,
     a_live_key_survives_prune,
     a_key_outlives_its_pruned_job,
     a_key_that_a_full_queue_refused_is_not_used,
@@ -116,7 +116,7 @@ async fn of_many_requests_at_once_with_one_key_one_is_inserted(
     Ok(())
 }
 
-async fn an_expired_key_may_be_used_anew(store: Fixture) -> anyhow::Result<()> {
+async fn an_expired_key_may_be_used_again(store: Fixture) -> anyhow::Result<()> {
     store.accept(job().key("k", "body"), at(0)).await?;
     let mut second = job().key("k", "other");
     if let Some(key) = &mut second.dedup {
@@ -133,7 +133,7 @@ fn keys_only(now: i64) -> Retention {
     Retention { completed_before: at(-1), discarded_before: at(-1), now: at(now) }
 }
 
-async fn an_expired_key_may_be_used_anew_after_prune(store: Fixture) -> anyhow::Result<()> {
+async fn an_expired_key_may_be_used_again_after_prune(store: Fixture) -> anyhow::Result<()> {
     store.accept(job().key("k", "body"), at(0)).await?;
     assert_eq!(store.prune(keys_only(24 * 3600), 9).await?, 0);
     store.accept(job().key("k", "other"), at(24 * 3600)).await?;

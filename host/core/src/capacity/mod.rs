@@ -13,7 +13,7 @@
 //! | [`permits`] | a permit for each unfinished job |
 //! | [`used`], [`side`], [`limits`], [`full`] | the bounds, and why a job is refused |
 //! | [`uses`] | which versions of plugins unfinished jobs need |
-//! | [`keys`] | the responses that are kept for idempotency keys |
+//! | [`keys`] | the idempotency keys in use |
 //! | [`held`], [`checkpoints`] | the sizes of data that is trimmed above a bound |
 
 mod checkpoints;

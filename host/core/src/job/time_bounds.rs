@@ -22,8 +22,7 @@ impl Lifecycle {
     pub fn expires_at(&self) -> Option<Timestamp> {
         // The time to live of a job that waits for the wall clock has not begun.
         let start_by = self.start_by.filter(|_| self.attempt == 0 && !self.on_wall);
-        let is_waiting = self.state == JobState::Available;
-        start_by.into_iter().chain(self.end_by).min().filter(|_| is_waiting)
+        start_by.into_iter().chain(self.end_by).min().filter(|_| self.state.is_waiting())
     }
 
     /// Ends a waiting job whose time is over: it has expired if it was never tried, and failed otherwise.

@@ -43,7 +43,7 @@ impl<R: Rows> Ledger<R> {
             true => self.last_checkpoint(id),
             false => self.checkpoint_of(id, &standing, kept.checkpoint.as_ref())?,
         };
-        let position = self.change(id, &standing, transition(state, &end.record));
+        let position = self.change(id, &standing, transition(&standing, Some(&end.record)));
         self.rows.write(&RowChange {
             ended: Some(EndedAttempt { record: &end.record, json }),
             progress: kept.progress.as_ref(),
@@ -120,14 +120,7 @@ impl<R: Rows> Ledger<R> {
         ended: Option<&AttemptRecord>,
     ) -> Result<(), R::Error> {
         let state = standing.lifecycle.state;
-        let transition = match (state, ended) {
-            (JobState::Running, _) => Transition::CancelRequested,
-            (_, Some(record)) => transition(state, record),
-            (_, None) if state.is_finalized() => {
-                Transition::Finalized { state, error: standing.lifecycle.ended_by().map(overrun) }
-            }
-            (_, None) => Transition::Waiting,
-        };
+        let transition = transition(standing, ended);
         let position = self.change(id, standing, transition);
         let checkpoint = if state.is_finalized() { self.last_checkpoint(id) } else { Kept::Stays };
         let change = RowChange::new(standing.row, id, position, &standing.lifecycle);
@@ -150,13 +143,18 @@ fn overrun(bound: TimeBound) -> AttemptError {
     }
 }
 
-/// The transition of a job that an attempt's end brought into `state`.
-fn transition(state: JobState, record: &AttemptRecord) -> Transition {
+/// The transition that brought a job where it stands, with the attempt that ended by it.
+fn transition(standing: &Standing, ended: Option<&AttemptRecord>) -> Transition {
+    let state = standing.lifecycle.state;
     match state {
+        JobState::Available => Transition::Waiting,
+        // Nothing else changes about a job that goes on running.
+        JobState::Running => Transition::CancelRequested,
         JobState::Completed => Transition::Finalized { state, error: None },
         JobState::Discarded | JobState::Cancelled | JobState::Expired => {
-            Transition::Finalized { state, error: record.error.clone() }
+            let overrun = || standing.lifecycle.ended_by().map(overrun);
+            let error = ended.map_or_else(overrun, |record| record.error.clone());
+            Transition::Finalized { state, error }
         }
-        JobState::Available | JobState::Running => Transition::Waiting,
     }
 }

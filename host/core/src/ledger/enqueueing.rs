@@ -9,12 +9,12 @@ use crate::job::{NewJob, UsedKey};
 use crate::queue::Entry;
 use crate::store::Enqueued;
 
-/// A job to be enqueued with its place, if there was one; `None` to take one only when its turn comes.
+/// A job to be enqueued with its permit, or why there was none; `None` to acquire one only when the command runs.
 #[derive(Debug)]
 pub struct Admission {
     /// The job.
     pub job: NewJob,
-    /// Its place.
+    /// Its permit.
     pub permit: Option<Result<Permit, QueueFull>>,
 }
 

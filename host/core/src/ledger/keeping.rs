@@ -75,12 +75,8 @@ impl<R: Rows> Ledger<R> {
         };
         let length = output.bytes.len() as u64;
         let has_room = self.has_room(length)?;
-        let fits = match state {
-            _ if has_completed => true,
-            _ if !has_room => false,
-            _ if state.is_finalized() => true,
-            _ => self.admit_output(id, standing, length)?,
-        };
+        let fits = has_completed
+            || has_room && (state.is_finalized() || self.admit_output(id, standing, length)?);
         Ok(if fits { Kept::Is(output) } else { Kept::Stays })
     }
 

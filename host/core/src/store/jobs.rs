@@ -213,10 +213,7 @@ impl Retention {
     /// Whether a job that was finalized in `state` at `at` is removed.
     #[must_use]
     pub fn expired(&self, state: JobState, at: Timestamp) -> bool {
-        match state {
-            JobState::Discarded | JobState::Expired => at < self.discarded_before,
-            JobState::Completed | JobState::Cancelled => at < self.completed_before,
-            JobState::Available | JobState::Running => false,
-        }
+        let before = if state.has_failed() { self.discarded_before } else { self.completed_before };
+        state.is_finalized() && at < before
     }
 }

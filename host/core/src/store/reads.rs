@@ -64,8 +64,9 @@ pub enum ChangedSince {
     /// The latest state of jobs that changed, each with the position of its latest change. Fewer than
     /// asked for: there are no more.
     Jobs(Vec<(Position, Job)>),
-    /// Jobs that changed since were pruned: the subscriber must read everything again.
-    Reset,
+    /// Jobs that changed since were pruned: the subscriber must read everything again, and then resumes with this
+    /// token.
+    Reset(ResumeToken),
 }
 
 /// The log of one attempt.

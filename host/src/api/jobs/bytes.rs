@@ -27,10 +27,10 @@ pub(in crate::api) async fn payload(
     let id = app.job(&caller, &id).await?.id;
     let permit =
         app.budgets.responses.of(&caller.tenant).acquire(app.settings.payload_bytes).await?;
-    let turn = app.budgets.reads.of(&caller.tenant).acquire().await;
+    let read_permit = app.budgets.reads.of(&caller.tenant).acquire().await;
     let store = app.parts.jobs.store.clone();
     let reading = async move { store.payload(id).await };
-    let payload = detached::run((turn, permit.clone()), reading).await??;
+    let payload = detached::run((read_permit, permit.clone()), reading).await??;
     let Payload { content_type, bytes } = payload.ok_or_else(|| unknown(id))?;
     Ok(permit.attach(content::serve(bytes, content_type.as_deref(), &format!("{id}.payload"))))
 }
@@ -96,10 +96,10 @@ pub(in crate::api) async fn logs(
     let attempts = u64::from(job.lifecycle.attempt).min(MAX_RECORDS as u64);
     let most = attempts.saturating_mul(job.spec.limits.log_bytes);
     let permit = app.budgets.responses.of(&caller.tenant).acquire(most).await?;
-    let turn = app.budgets.reads.of(&caller.tenant).acquire().await;
+    let read_permit = app.budgets.reads.of(&caller.tenant).acquire().await;
     let store = app.parts.jobs.store.clone();
     let reading = async move { store.logs(id).await };
-    let mut logs = detached::run((turn, permit.clone()), reading).await??;
+    let mut logs = detached::run((read_permit, permit.clone()), reading).await??;
     logs.retain(|log| wanted.is_none_or(|attempt| log.attempt == attempt));
     let latest = logs.pop();
     let (attempt, log) = match latest {

@@ -11,6 +11,7 @@ use serde_json::json;
 use super::answer::state_word;
 use super::named::unknown;
 use crate::api::app::App;
+use crate::api::client::Client;
 use crate::api::http::auth::By;
 use crate::api::http::error::ApiError;
 use crate::api::http::path::Path;
@@ -50,7 +51,8 @@ pub(in crate::api) async fn retry(
     let job = app.job(&caller, &id).await?;
     let id = job.id;
     // The plugin cannot be removed while the job is resubmitted.
-    let _stays = app.intake.resubmit(&job.spec).await?;
+    let by = Client { app: &app, caller: &caller };
+    let _stays = app.intake.resubmit(&by, &job.spec).await?;
     let answer = match job.lifecycle.settled_redrive(app.parts.jobs.clock.now()) {
         Some(Redrive::Due) => Redriven::Due,
         Some(Redrive::Running) => Redriven::Running,
@@ -66,7 +68,7 @@ pub(in crate::api) async fn retry(
 impl App {
     /// Lets the store cancel a job, with an audit entry of what it decides.
     async fn request_cancel(&self, caller: &Caller, id: JobId) -> Result<CancelRequest, ApiError> {
-        let turn = self.audit(caller, "job.cancel", &id.to_string(), json!({})).await?;
+        let permit = self.audit(caller, "job.cancel", &id.to_string(), json!({})).await?;
         let (store, now) = (self.parts.jobs.store.clone(), self.parts.jobs.clock.now());
         let deciding = async move { store.request_cancel(id, now).await };
         let word = |answer: &Option<CancelRequest>| match answer {
@@ -76,12 +78,12 @@ impl App {
             Some(CancelRequest::AlreadyCancelled) => "already_cancelled",
             Some(CancelRequest::Finalized(_)) => "already_finalized",
         };
-        self.decided(turn, deciding, word).await?.ok_or_else(|| unknown(id))
+        self.decided(permit, deciding, word).await?.ok_or_else(|| unknown(id))
     }
 
-    /// Lets the store run a job anew, with an audit entry of what it decides.
+    /// Lets the store run a job again, with an audit entry of what it decides.
     async fn redrive(&self, caller: &Caller, id: JobId) -> Result<Redriven, ApiError> {
-        let turn = self.audit(caller, "job.retry", &id.to_string(), json!({})).await?;
+        let permit = self.audit(caller, "job.retry", &id.to_string(), json!({})).await?;
         let (store, now) = (self.parts.jobs.store.clone(), self.parts.jobs.clock.now());
         let deciding = async move { store.redrive(id, now).await };
         let word = |answer: &Option<Redriven>| match answer {
@@ -90,7 +92,7 @@ impl App {
             Some(Redriven::Running) => "already_running",
             Some(Redriven::QueueFull(_)) => "queue_full",
         };
-        self.decided(turn, deciding, word).await?.ok_or_else(|| unknown(id))
+        self.decided(permit, deciding, word).await?.ok_or_else(|| unknown(id))
     }
 }
 

@@ -69,10 +69,10 @@ pub(in crate::api) async fn list(
 ) -> Result<Response, ApiError> {
     let Listing { filter, page } = Listing::of(&uri, caller.tenant.clone())?;
     let permit = app.budgets.responses.of(&caller.tenant).acquire(PAGE_BYTES).await?;
-    let turn = app.budgets.listings.of(&caller.tenant).acquire().await;
+    let listing_permit = app.budgets.listings.of(&caller.tenant).acquire().await;
     let (store, now) = (app.parts.jobs.store.clone(), app.parts.jobs.clock.now());
     let listing = async move { store.list(filter, page, now).await };
-    let page = detached::run((turn, permit.clone()), listing).await??;
+    let page = detached::run((listing_permit, permit.clone()), listing).await??;
     let jobs: Vec<_> = page.jobs.iter().map(|job| JobView::new(job, None, now)).collect();
     Ok(permit.attach(Json(json!({ "jobs": jobs, "next_cursor": page.next })).into_response()))
 }

@@ -25,9 +25,9 @@ impl App {
             text.parse().map_err(|error| ApiError::new(ProblemCode::InvalidJobId, error))?;
         match named.whole() {
             Some(id) => {
-                let turn = self.budgets.reads.of(&caller.tenant).acquire().await;
+                let read_permit = self.budgets.reads.of(&caller.tenant).acquire().await;
                 let store = self.parts.jobs.store.clone();
-                let job = detached::run(turn, async move { store.get(id).await }).await??;
+                let job = detached::run(read_permit, async move { store.get(id).await }).await??;
                 job.filter(|job| job.spec.tenant == caller.tenant).ok_or_else(|| unknown(id))
             }
             None => self.only_job(caller, &named).await,
@@ -37,10 +37,10 @@ impl App {
     /// The only job whose id begins with `prefix`.
     async fn only_job(&self, caller: &Caller, prefix: &JobIdPrefix) -> Result<Job, ApiError> {
         let permit = self.budgets.responses.of(&caller.tenant).acquire(PAGE_BYTES).await?;
-        let turn = self.budgets.listings.of(&caller.tenant).acquire().await;
+        let listing_permit = self.budgets.listings.of(&caller.tenant).acquire().await;
         let (app, tenant, of) = (self.clone(), caller.tenant.clone(), prefix.clone());
         let listing = async move { app.beginning_with(tenant, &of).await };
-        let mut found = detached::run((turn, permit), listing).await??;
+        let mut found = detached::run((listing_permit, permit), listing).await??;
         match (found.len(), found.pop()) {
             (1, Some(job)) => Ok(job),
             (_, None) => Err(ApiError::new(

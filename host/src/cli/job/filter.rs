@@ -2,17 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use jobwright_core::job::Phase;
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::cli::client::Client;
 use crate::cli::json::text;
 
 /// The maximum page size of a host.
 const PAGE: usize = 200;
-
-/// The states of unfinished jobs, in the order in which most jobs enter them.
-const UNFINISHED: [&str; 4] = ["scheduled", "retryable", "available", "running"];
 
 /// Matches jobs by all of the given fields.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -77,8 +75,8 @@ impl Filter {
         most: usize,
     ) -> anyhow::Result<Vec<Value>> {
         let mut found: BTreeMap<String, Value> = BTreeMap::new();
-        for state in UNFINISHED {
-            let of_state = Self { state: Some(state.to_owned()), ..self.clone() };
+        for phase in Phase::ALL.iter().filter(|phase| !phase.is_finalized()) {
+            let of_state = Self { state: Some(text(&json!(phase))), ..self.clone() };
             let jobs = of_state.jobs(client, most, |_| true).await?;
             // A job that changes its state meanwhile can be found twice.
             found.extend(jobs.into_iter().map(|job| (text(&job["id"]), job)));
@@ -95,7 +93,6 @@ mod tests {
     use axum::extract::{Query, State};
     use axum::routing::get;
     use axum::{Json, Router};
-    use serde_json::json;
 
     use super::*;
 
@@ -148,6 +145,6 @@ mod tests {
         assert_eq!(ids(&jobs), ["9", "8", "7"]);
         let asked = asked.lock().expect("no panic");
         let states: Vec<&str> = asked.iter().map(|query| query["state"].as_str()).collect();
-        assert_eq!(states, UNFINISHED);
+        assert_eq!(states, ["scheduled", "retryable", "available", "running"]);
     }
 }

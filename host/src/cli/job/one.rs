@@ -1,7 +1,8 @@
 //! Requests for one job, and what its state means to a command.
 
-use jobwright_core::job::JobIdPrefix;
+use jobwright_core::job::{JobIdPrefix, Phase};
 use reqwest::{Method, RequestBuilder};
+use serde::Deserialize as _;
 use serde_json::Value;
 
 use crate::cli::client::Client;
@@ -20,11 +21,15 @@ pub(super) fn of_job(
 
 /// How the command ends, by the state of the job.
 pub(super) fn ending(job: &Value) -> Ending {
-    match job["state"].as_str() {
-        Some("completed") => Ending::Done,
-        Some("discarded" | "expired") => Ending::JobFailed,
-        Some("cancelled") => Ending::JobCancelled,
-        _ => Ending::StillUnfinished,
+    match Phase::deserialize(&job["state"]) {
+        Ok(Phase::Completed) => Ending::Done,
+        Ok(Phase::Discarded | Phase::Expired) => Ending::JobFailed,
+        Ok(Phase::Cancelled) => Ending::JobCancelled,
+        Ok(Phase::Scheduled | Phase::Retryable | Phase::Available | Phase::Running) => {
+            Ending::StillUnfinished
+        }
+        // A state of a newer host.
+        Err(_) => Ending::StillUnfinished,
     }
 }
 

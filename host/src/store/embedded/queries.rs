@@ -146,8 +146,9 @@ fn changed_since(
 ) -> rusqlite::Result<ChangedSince> {
     // One transaction: between two statements a job could move from one table to the other.
     let view = db.unchecked_transaction()?;
-    if position < host(&view)?.pruned {
-        return Ok(ChangedSince::Reset);
+    let host = host(&view)?;
+    if position < host.pruned {
+        return Ok(ChangedSince::Reset(host.position.into()));
     }
     let columns = rows::COLUMNS;
     let sql = format!(

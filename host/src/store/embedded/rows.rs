@@ -107,16 +107,8 @@ pub(super) fn state(state: JobState) -> i64 {
 }
 
 fn state_of(row: &Row<'_>, column: usize) -> rusqlite::Result<JobState> {
-    let states = [
-        JobState::Available,
-        JobState::Running,
-        JobState::Completed,
-        JobState::Discarded,
-        JobState::Cancelled,
-        JobState::Expired,
-    ];
     let number: i64 = row.get(column)?;
-    let found = states.into_iter().find(|s| state(*s) == number);
+    let found = JobState::ALL.iter().copied().find(|found| state(*found) == number);
     found.ok_or_else(|| unreadable(column, Type::Integer, format!("{number} is not a job state")))
 }
 

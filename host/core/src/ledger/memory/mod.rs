@@ -65,7 +65,8 @@ impl MemoryRows {
     #[must_use]
     pub fn changed_since(&self, position: Position, most: usize) -> ChangedSince {
         if position < self.pruned {
-            return ChangedSince::Reset;
+            let latest = self.jobs.values().map(|stored| stored.position).max();
+            return ChangedSince::Reset(self.pruned.max(latest.unwrap_or_default()).into());
         }
         let changed = self.jobs.values().filter(|stored| stored.position > position);
         let mut changed: Vec<_> = changed.collect();

@@ -230,7 +230,8 @@ impl Cursors {
     }
 }
 
-/// Discarded and expired jobs, by the numbers of their states in `rows::state`. An index has these.
+/// The jobs that [failed](jobwright_core::job::JobState::has_failed), by the numbers of their states in `rows::state`. An
+/// index has these, so another state needs a step of the schema.
 const FAILED: &str = "state IN (3, 5)";
 
 /// The others.
@@ -267,4 +268,18 @@ fn oldest_by_id(db: &Connection, tenant: &TenantName, most: usize) -> Result<Vec
     oldest.sort_unstable_by_key(|(job, ended)| (*ended, job.position));
     oldest.truncate(most);
     Ok(oldest.into_iter().map(|(job, _)| job).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use jobwright_core::job::JobState;
+
+    use super::*;
+
+    #[test]
+    fn the_condition_of_failed_jobs_names_each_state_that_is_one() {
+        let failed = JobState::ALL.iter().filter(|state| state.has_failed());
+        let numbers: Vec<_> = failed.map(|failed| state(*failed).to_string()).collect();
+        assert_eq!(FAILED, format!("state IN ({})", numbers.join(", ")));
+    }
 }

@@ -69,7 +69,7 @@ fn a_reported_stop_must_be_one_that_the_host_requested() {
     let limits = Limits::DEFAULT;
     for said in [Outcome::Interrupted, Outcome::Cancelled] {
         assert!(believed(ended(said.clone()), asked(&limits)).is_err(), "{said:?}");
-        for reason in [StopReason::Cancelled, StopReason::Interrupted, StopReason::SwitchedOff] {
+        for reason in [StopReason::Cancelled, StopReason::Interrupted, StopReason::Disabled] {
             let asked = Asked { stop: Some(reason), ..asked(&limits) };
             let believed = believed(ended(said.clone()), asked).expect("it was asked for");
             assert_eq!(believed.outcome, stopped(reason), "{said:?} {reason:?}");
