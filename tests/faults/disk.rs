@@ -141,7 +141,8 @@ async fn nobody_reads_a_job_before_it_is_on_disk(shim: Arc<Shim>) -> anyhow::Res
     ensure!(!submitted.is_finished() && !reading.is_finished(), "an answer before the sync");
     fixture.lower("hold")?;
     ensure!(timeout(Duration::from_secs(30), submitted).await??? == StatusCode::ACCEPTED);
-    let page: serde_json::Value = reading.await??.json().await?;
+    reading.await??.error_for_status()?;
+    let page: serde_json::Value = fixture.http.get(&list).send().await?.json().await?;
     ensure!(page["jobs"].as_array().is_some_and(|jobs| jobs.len() == 1), "{page}");
     Ok(())
 }
