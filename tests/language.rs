@@ -114,7 +114,7 @@ async fn phrases_are_found() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The forbidden phrases of a text; with `names` also those in names such as `a_stranger` and `AStranger`.
+/// The forbidden phrases of a text; with `names`, also those in names in snake case and camel case.
 fn faults(text: &str, names: bool) -> Vec<String> {
     let text = flowing(text, names);
     let mut faults: Vec<String> = FORBIDDEN

@@ -50,7 +50,7 @@ impl JobState {
         }
     }
 
-    /// Whether the job is finalized without a success that nobody cancelled: such jobs are logged, and kept for longer.
+    /// Whether the job is finalized and neither succeeded nor was cancelled: such jobs are logged, and kept for longer.
     #[must_use]
     pub fn has_failed(self) -> bool {
         match self {

@@ -14,12 +14,15 @@ const MEASURE_BYTES: u64 = 1 << 20;
 /// The assumed size of a job without its payload and output until it is measured: a page.
 const JOB_BYTES: u64 = 4096;
 
-/// The fewest and the most jobs that are removed at a time to make room.
-const TRIM: (usize, usize) = (8, REMOVED_TOGETHER);
+/// How many jobs are removed at a time at least: with fewer, measuring costs more than removing.
+const LEAST_TOGETHER: usize = 8;
 
-/// How many bytes are removed at a time, unless the fewest jobs have more: this part of the tenant's history, so that a
-/// short one does not lose most of it, and at most 1 MiB.
-const TRIM_BYTES: (u64, u64) = (16, 1 << 20);
+/// More are removed at a time while they take no more than this part of the tenant's history, so that a short one does
+/// not lose most of it.
+const PART_TOGETHER: u64 = 16;
+
+/// And no more than this many bytes, as jobs may be large.
+const BYTES_TOGETHER: u64 = 1 << 20;
 
 /// How many jobs, and bytes of payloads and outputs, one command removes to make room: some ten
 /// milliseconds for which other commands wait. What is left goes with the next that is written.
@@ -123,15 +126,15 @@ impl<R: Rows> Ledger<R> {
 
     /// The jobs of a tenant that go next.
     fn oldest(&mut self, tenant: &TenantName) -> Result<Vec<FinalizedRow>, R::Error> {
-        let mut oldest = self.rows.removable(Removable::Of(tenant), TRIM.1)?;
-        let mut room = (self.history.held.of(tenant) / TRIM_BYTES.0).min(TRIM_BYTES.1);
+        let mut oldest = self.rows.removable(Removable::Of(tenant), REMOVED_TOGETHER)?;
+        let mut room = (self.history.held.of(tenant) / PART_TOGETHER).min(BYTES_TOGETHER);
         let fits = |row: &&FinalizedRow| {
             let rest = room.checked_sub(row.bytes + ROW_BYTES);
             room = rest.unwrap_or(0);
             rest.is_some()
         };
         let count = oldest.iter().take_while(fits).count();
-        oldest.truncate(count.max(TRIM.0));
+        oldest.truncate(count.max(LEAST_TOGETHER));
         Ok(oldest)
     }
 
