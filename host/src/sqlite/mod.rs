@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`open`] | how connections are opened, and schema steps |
 //! | [`writer`] | one thread that writes, with group commit |
+//! | [`commands`] | commands that wait for the writer, and their results |
 //! | [`syncs`] | syncs of the write-ahead log, on a thread of their own |
 //! | [`durable`] | which commits are on disk |
 //! | [`health`] | the fault that stopped a writer |
@@ -15,6 +16,7 @@
 
 pub(crate) mod checkpoints;
 pub(crate) mod columns;
+mod commands;
 mod durable;
 mod health;
 pub(crate) mod open;

@@ -15,10 +15,12 @@ use anyhow::Context as _;
 use jobwright_core::store::StoreError;
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
-use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 
+pub use super::commands::Effect;
+pub(crate) use super::commands::ROW_BYTES;
+use super::commands::{Answers, Command, Replies, Reply};
 use super::durable::Durable;
 use super::health::{Fault, Health};
 use super::open::BUSY_TIMEOUT;
@@ -33,17 +35,9 @@ const QUEUED_COMMANDS: usize = 4096;
 /// commands waits for its result: a thousand jobs.
 const GROUP_BYTES: usize = 4 << 20;
 
-/// What a command, and each job of an enqueue, counts in addition to the payloads and outputs that it writes: writing
-/// a row takes about as long as writing a page.
-pub(crate) const ROW_BYTES: usize = 4 << 10;
-
 /// With more commands that need a sync in a group, the others are committed first: a claim then starts its attempts
 /// while the results of earlier ones are written. With fewer, another commit costs more than it saves.
 const FEW_SYNCED: usize = 16;
-
-/// Replies that the writer sends itself. Each wakes a task, which costs more from outside of the runtime than on
-/// its threads, but a task that sends them costs a wake-up too.
-const FEW_REPLIES: usize = 4;
 
 /// The interval at which a store that ran out of disk space checks for free space.
 const RECOVERY_INTERVAL: Duration = Duration::from_secs(1);
@@ -92,42 +86,6 @@ pub(crate) trait State: Send + 'static {
 
     /// Loads the state in memory again after a transaction was rolled back.
     fn reload(&mut self) -> rusqlite::Result<()>;
-}
-
-/// The durability that a command needs. The highest in a commit decides.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Effect {
-    /// Writes nothing.
-    Nothing,
-    /// Survives the death of the process; a power loss may undo it.
-    Unsynced,
-    /// Survives a power loss.
-    Synced,
-}
-
-type Reply = Box<dyn FnOnce() + Send>;
-
-type Step<S> = Box<dyn FnOnce(&mut S) -> rusqlite::Result<Reply> + Send>;
-
-struct Command<S> {
-    effect: Effect,
-    bytes: usize,
-    apply: Step<S>,
-}
-
-impl<S> Command<S> {
-    /// What it counts in a group.
-    fn size(&self) -> usize {
-        self.bytes + ROW_BYTES
-    }
-}
-
-/// The results of a group's commands.
-#[derive(Default)]
-struct Replies {
-    /// Those that may be sent before the commits so far are on disk.
-    at_once: Vec<Reply>,
-    in_order: Vec<Reply>,
 }
 
 /// The handle of the writer thread, which ends when this is dropped.
@@ -213,24 +171,6 @@ struct Group<S> {
     syncs: Syncs,
 }
 
-/// Sends the results of commands.
-#[derive(Debug, Clone)]
-struct Answers {
-    /// The runtime whose tasks send commands, if the writer was started on one.
-    runtime: Option<Handle>,
-}
-
-impl Answers {
-    fn send(&self, replies: Vec<Reply>) {
-        let few = replies.len() <= FEW_REPLIES;
-        let answer = move || replies.into_iter().for_each(|reply| reply());
-        match &self.runtime {
-            Some(runtime) if !few => drop(runtime.spawn(async { answer() })),
-            _ => answer(),
-        }
-    }
-}
-
 impl<S: State> Group<S> {
     fn new(
         state: S,
@@ -240,11 +180,8 @@ impl<S: State> Group<S> {
     ) -> anyhow::Result<Self> {
         // From here on commits are synced by `syncs`; those before, of schema steps for example, synced themselves.
         state.connection().pragma_update(None, "synchronous", "NORMAL")?;
-        // The thread of another kind of runtime may be the one that waits for the replies.
-        let runtime = Handle::try_current().ok();
-        let runtime = runtime.filter(|it| it.runtime_flavor() == RuntimeFlavor::MultiThread);
         let syncs = Syncs::start(path, health.clone())?;
-        Ok(Self { state, waiting, health, answers: Answers { runtime }, syncs })
+        Ok(Self { state, waiting, health, answers: Answers::here(), syncs })
     }
 
     fn run(mut self) {
@@ -364,11 +301,7 @@ impl<S: State> Group<S> {
     fn apply(&mut self, group: Vec<Command<S>>, replies: &mut Replies) -> rusqlite::Result<()> {
         for Command { effect, apply, .. } in group {
             let reply = apply(&mut self.state)?;
-            match effect {
-                Effect::Unsynced => replies.at_once.push(reply),
-                // What is read from memory may be part of a commit that is being synced.
-                Effect::Nothing | Effect::Synced => replies.in_order.push(reply),
-            }
+            replies.add(effect, reply);
         }
         Ok(())
     }
