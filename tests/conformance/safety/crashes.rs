@@ -1,9 +1,11 @@
 //! A process that is killed: acknowledged changes are there for the next process.
 
+use anyhow::Context as _;
 use jobwright_core::capacity::CapacityLimits;
+use jobwright_core::change::ResumeToken;
 use jobwright_core::job::{JobId, JobState, Verdict};
 use jobwright_core::log::LogSnapshot;
-use jobwright_core::store::{Enqueued, JobFilter};
+use jobwright_core::store::{ChangedSince, Enqueued, JobFilter};
 
 use super::reopening::waits_for_the_wall_clock;
 use crate::conformance::drafts::{Draft as _, at, job, jobs, paused};
@@ -16,6 +18,7 @@ laws![
     a_batch_survives_a_crash,
     many_concurrent_enqueues_are_all_answered_and_none_is_lost,
     a_crash_within_a_crash_counts_each_loss,
+    a_subscriber_resumes_after_a_crash_where_it_was,
 ];
 
 fn crash(store: &Fixture) -> anyhow::Result<Fixture> {
@@ -100,5 +103,22 @@ async fn a_crash_within_a_crash_counts_each_loss(store: Fixture) -> anyhow::Resu
     assert_eq!(crash(&second)?.job(id).await?.lifecycle.lost, 2);
     let untouched = crash(&crash(&store)?)?;
     assert_eq!(untouched.job(id).await?.lifecycle.lost, 1, "nothing ran in between");
+    Ok(())
+}
+
+async fn a_subscriber_resumes_after_a_crash_where_it_was(store: Fixture) -> anyhow::Result<()> {
+    let mut changes = store.changes().subscribe();
+    store.accept(job(), at(0)).await?;
+    let seen = ResumeToken::from(changes.recv().await.context("it is published")?.position);
+    let missed = store.accept(job(), at(1)).await?;
+    let next = crash(&store)?;
+    let later = next.accept(job(), at(10)).await?;
+    // As clients store the token.
+    let seen = seen.to_string().parse()?;
+    let ChangedSince::Jobs(found) = next.changed_since(&seen, 10).await? else {
+        anyhow::bail!("nothing was pruned");
+    };
+    let ids: Vec<_> = found.into_iter().map(|(_, job)| job.id).collect();
+    assert_eq!(ids, [missed, later]);
     Ok(())
 }

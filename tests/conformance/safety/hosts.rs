@@ -21,6 +21,7 @@ laws![
     a_hold_covers_the_claims_of_another_host,
     two_hosts_never_exceed_the_bound_of_a_queue,
     a_change_is_published_to_subscribers_of_another_host,
+    a_hold_is_published_to_subscribers_of_another_host,
 ];
 
 async fn two_hosts_never_claim_the_same_job(store: Fixture) -> anyhow::Result<()> {
@@ -112,5 +113,20 @@ async fn a_change_is_published_to_subscribers_of_another_host(
         anyhow::bail!("not a job's: {change:?}");
     };
     ensure!(*job == id && matches!(transition, Transition::Enqueued), "{change:?}");
+    Ok(())
+}
+
+async fn a_hold_is_published_to_subscribers_of_another_host(store: Fixture) -> anyhow::Result<()> {
+    let other = store.second()?;
+    let mut changes = other.changes().subscribe();
+    for held in [true, false] {
+        store.set_held(paused("off"), held.then(Default::default)).await?;
+        let change = changes.recv().await.context("the stream is open")?;
+        let Event::Hold(published) = &change.event else {
+            anyhow::bail!("not a hold's: {change:?}");
+        };
+        assert_eq!((&published.hold, published.held), (&paused("off"), held));
+        assert_eq!(published.version, other.versioned_holds().await?.version);
+    }
     Ok(())
 }
